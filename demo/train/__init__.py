@@ -1,0 +1,1 @@
+"""Trains the demo models. See demo/README.md."""
