@@ -1,0 +1,130 @@
+"""Which points of a set are worth keeping: dominance, ranks, crowding and hypervolume.
+
+Every objective is minimised; `points` is always an array of shape (n, m), m objectives.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Points = npt.NDArray[np.float64]
+
+
+def dominates(a: npt.ArrayLike, b: npt.ArrayLike) -> bool:
+    """True when `a` is nowhere worse than `b` and somewhere better; equal points do not dominate."""
+    first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    return bool(np.all(first <= second) and np.any(first < second))
+
+
+def _checked(points: npt.ArrayLike) -> Points:
+    array = np.asarray(points, dtype=float)
+    if array.ndim != 2:
+        raise ValueError(f"points must have the shape (n, m), got {array.shape}.")
+    if np.isnan(array).any():
+        raise ValueError("points must not hold NaN: leave failed candidates out.")
+    return array
+
+
+def _domination_matrix(points: Points) -> npt.NDArray[np.bool_]:
+    """(n, n); entry [i, j] is True when i dominates j."""
+    nowhere_worse = np.ones((len(points), len(points)), dtype=bool)
+    somewhere_better = np.zeros_like(nowhere_worse)
+    for objective in points.T:
+        nowhere_worse &= objective[:, None] <= objective[None, :]
+        somewhere_better |= objective[:, None] < objective[None, :]
+    return nowhere_worse & somewhere_better
+
+
+def non_dominated_ranks(points: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """(n,) ranks: 0 for points nothing dominates, 1 for those only rank 0 dominates, and so on."""
+    array = _checked(points)
+    dominators = _domination_matrix(array)
+    remaining = dominators.sum(axis=0)
+    ranks = np.full(len(array), -1, dtype=np.int64)
+    rank = 0
+    while (ranks < 0).any():
+        current = np.flatnonzero((remaining == 0) & (ranks < 0))
+        ranks[current] = rank
+        remaining = remaining - dominators[current].sum(axis=0)
+        rank += 1
+    return ranks
+
+
+def front_indices(points: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Indices, ascending, of the points nothing dominates; equal points are all kept."""
+    array = _checked(points)
+    if array.shape[1] != 2:
+        return np.flatnonzero(~_domination_matrix(array).any(axis=0)).astype(np.int64)
+    # Two objectives: one sweep in the order of the first, so a long archive stays cheap.
+    order = np.lexsort((array[:, 1], array[:, 0]))
+    kept: list[int] = []
+    best = last = np.array([np.inf, np.inf])
+    for index in order:
+        point = array[index]
+        if point[1] < best[1] or not kept or np.array_equal(point, last):
+            kept.append(int(index))
+            best = last = point
+    return np.sort(np.asarray(kept, dtype=np.int64))
+
+
+def crowding_distances(points: npt.ArrayLike) -> Points:
+    """(n,) mean over the objectives of the gap between a point's neighbours, scaled by the range.
+
+    Section III-B of Deb et al. 2002 with the edge cases of pymoo 0.6:
+    - the ends of an objective are infinitely far away, as is everyone in a set of one or two;
+    - an objective in which all points agree adds nothing;
+    - of equal points, sorted stably, each sees the other at distance zero.
+    """
+    array = _checked(points)
+    n, m = array.shape
+    if n <= 2:
+        return np.full(n, np.inf)
+    total = np.zeros(n)
+    for objective in array.T:
+        extent = objective.max() - objective.min()
+        if not extent > 0:
+            continue
+        order = np.argsort(objective, kind="stable")
+        gaps = np.diff(objective[order]) / extent
+        total[order] += np.concatenate([[np.inf], gaps]) + np.concatenate([gaps, [np.inf]])
+    return total / m
+
+
+def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+    """Exact volume that `points` dominate below `reference`, for one, two or three objectives."""
+    array = _checked(points)
+    limit = np.asarray(reference, dtype=float)
+    if limit.shape != (array.shape[1],):
+        raise ValueError(f"reference has {limit.size} objectives, points have {array.shape[1]}.")
+    if array.shape[1] > 3:
+        raise ValueError(f"hypervolume takes up to 3 objectives, got {array.shape[1]}.")
+    inside = array[(array < limit).all(axis=1)]
+    if not len(inside):
+        return 0.0
+    if inside.shape[1] == 1:
+        return float(limit[0] - inside.min())
+    if inside.shape[1] == 2:
+        return _area(inside, limit)
+    return _volume(inside, limit)
+
+
+def _area(points: Points, limit: Points) -> float:
+    ordered = points[np.lexsort((points[:, 1], points[:, 0]))]
+    heights = np.minimum.accumulate(ordered[:, 1])
+    widths = np.diff(np.append(ordered[:, 0], limit[0]))
+    return float((widths * (limit[1] - heights)).sum())
+
+
+def _volume(points: Points, limit: Points) -> float:
+    """Slices between consecutive values of the last objective; each is an area."""
+    ordered = points[np.argsort(points[:, 2], kind="stable")]
+    depths = np.diff(np.append(ordered[:, 2], limit[2]))
+    return sum(
+        (
+            _area(ordered[: i + 1, :2], limit[:2]) * float(depth)
+            for i, depth in enumerate(depths)
+            if depth > 0
+        ),
+        0.0,
+    )
