@@ -1,0 +1,67 @@
+"""The transformers this pack knows, listed by hand: a new one is a file here and a line in ALL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core import architecture as core
+from ..core.architecture import Architecture
+from ..errors import ModelMismatchError
+from . import flux, pixart
+from .emoji_pixart import EMOJI_PIXART
+from .flux import FLUX, FLUX_FAMILY
+from .pixart import PIXART, PIXART_FAMILY
+
+ALL: tuple[Architecture, ...] = (PIXART, EMOJI_PIXART, FLUX)
+FAMILIES = (PIXART_FAMILY, FLUX_FAMILY)
+DETECTORS = ((PIXART_FAMILY, pixart.detect), (FLUX_FAMILY, flux.detect))
+
+core.install(FAMILIES, ALL)
+
+
+def find(id: str) -> Architecture:
+    """The listed architecture of that id."""
+    for architecture in ALL:
+        if architecture.id == id:
+            return architecture
+    known = ", ".join(architecture.id for architecture in ALL)
+    raise ModelMismatchError(f"The architecture {id!r} is not known; expected one of {known}.")
+
+
+def sized(
+    family: str,
+    counts: Mapping[str, int],
+    *,
+    hidden: int | None = None,
+    id: str | None = None,
+    display_name: str | None = None,
+    **size: int | float,
+) -> Architecture:
+    """An architecture of a known family with other counts or sizes: `sized("pixart", {"blocks": 3}, hidden=48)`.
+
+    Other sizes by keyword are those of the family's `size_defaults`: pixels_per_token, text_tokens,
+    in_channels, out_channels, resolution, mlp_ratio, ...
+    """
+    if hidden is not None:
+        size["hidden"] = hidden
+    return core.family_named(family).build(counts, id=id, display_name=display_name, **size)
+
+
+def detect(diffusion_model: Any) -> Architecture | None:
+    """The architecture of a loaded transformer, by its structure; None when it is none of ours.
+
+    Reads attributes only. Counts and width of a listed architecture give that one; anything else of
+    a known family gives one of its own size.
+    """
+    for family, detector in DETECTORS:
+        found = detector(diffusion_model)
+        if found is None:
+            continue
+        counts, size = found["counts"], found["size"]
+        for architecture in ALL:
+            same_size = architecture.hidden == size["hidden"]
+            if architecture.family == family.name and architecture.counts == counts and same_size:
+                return architecture
+        return family.build(counts, **size)
+    return None

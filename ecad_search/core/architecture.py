@@ -1,0 +1,284 @@
+"""Which components of a diffusion transformer a schedule can switch, in which order, and what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ..errors import ModelMismatchError, ScheduleError
+
+LARGEST_SIDE = 65_536  # px; keeps every MAC count of one step inside int64
+LARGEST_BATCH = 1_024
+LARGEST_TEXT = 65_536
+LARGEST_COUNT = 1_024  # blocks in one group; a broken file must not allocate the machine away
+LARGEST_SIZE = 65_536  # hidden width, channels
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One model call: `batch` rows (a CFG pair is 2) of `width` x `height` px pictures.
+
+    `text_tokens=None` means the architecture's usual number.
+    """
+
+    batch: int = 1
+    width: int = 1024
+    height: int = 1024
+    text_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, largest in (
+            ("batch", LARGEST_BATCH),
+            ("width", LARGEST_SIDE),
+            ("height", LARGEST_SIDE),
+            ("text_tokens", LARGEST_TEXT),
+        ):
+            value = getattr(self, name)
+            if name == "text_tokens" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+                raise ScheduleError(
+                    f"The workload's {name} is {value!r}; expected a whole number from 1 to {largest}."
+                )
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """What a MAC formula sees. Tokens are per row of the batch."""
+
+    hidden: int
+    batch: int
+    image_tokens: int
+    text_tokens: int
+
+
+MacFormula = Callable[[Dimensions], int]
+
+
+def no_macs(_: Dimensions) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of a block whose output can be stored and reused.
+
+    `module` is the attribute path inside the block whose output is the component's (or is nearest
+    to it, see the architecture's file). `macs` counts linear layers, `attention_macs` the score and
+    value products. `reads` names components of the same block whose stored values alone determine
+    this component's output: recomputing it without recomputing one of them gives the same value.
+    """
+
+    name: str
+    module: str
+    paper_name: str
+    macs: MacFormula = field(compare=False, repr=False)
+    attention_macs: MacFormula = field(default=no_macs, compare=False, repr=False)
+    reads: tuple[str, ...] = ()
+
+    @property
+    def is_attention(self) -> bool:
+        return self.attention_macs(Dimensions(hidden=1, batch=1, image_tokens=1, text_tokens=1)) > 0
+
+
+@dataclass(frozen=True)
+class BlockGroup:
+    """`count` equal blocks at `path` of the model; `paper_prefix` marks them in the paper's files."""
+
+    name: str
+    path: str
+    count: int
+    components: tuple[Component, ...]
+    paper_prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One component of one block: a column of a schedule."""
+
+    index: int
+    group: str
+    block: int
+    component: str
+
+    def __str__(self) -> str:
+        return f"{self.group}.{self.block}.{self.component}"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A transformer as a table of cells. Equal families with equal counts share their schedules.
+
+    `size` holds what `Family.build` was given, so that a file can name a transformer that is not
+    listed. `resolution` is the side in px the model is usually sampled at.
+    """
+
+    id: str
+    display_name: str
+    family: str
+    groups: tuple[BlockGroup, ...]
+    hidden: int
+    pixels_per_token: int
+    text_tokens: int
+    base_macs: MacFormula = field(compare=False, repr=False)
+    resolution: int = 1024
+    size: tuple[tuple[str, int | float], ...] = ()
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Canonical order: group, block, component. Everything that flattens a schedule uses it."""
+        places = (
+            (group.name, block, component.name)
+            for group in self.groups
+            for block in range(group.count)
+            for component in group.components
+        )
+        return tuple(Cell(index, *place) for index, place in enumerate(places))
+
+    @cached_property
+    def n_cells(self) -> int:
+        return sum(group.count * len(group.components) for group in self.groups)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        return {group.name: group.count for group in self.groups}
+
+    @cached_property
+    def cell_components(self) -> tuple[Component, ...]:
+        """The component of each cell, in cell order."""
+        return tuple(
+            component
+            for group in self.groups
+            for _ in range(group.count)
+            for component in group.components
+        )
+
+    @cached_property
+    def component_names(self) -> tuple[str, ...]:
+        """Each component name once, in order of first appearance."""
+        return tuple(dict.fromkeys(c.name for group in self.groups for c in group.components))
+
+    def cell(self, group: str, block: int, component: str) -> Cell:
+        """The cell at a place; KeyError if there is none (the caller's bug, not the user's)."""
+        return self._cell_at[group, block, component]
+
+    @cached_property
+    def _cell_at(self) -> dict[tuple[str, int, str], Cell]:
+        return {(cell.group, cell.block, cell.component): cell for cell in self.cells}
+
+    def fits(self, other: Architecture) -> bool:
+        """Whether a schedule of one can run on the other."""
+        return self.family == other.family and self.counts == other.counts
+
+    def describe(self) -> str:
+        """For error messages: "PixArt with 28 blocks"."""
+        parts = [
+            f"{group.count} {group.name.replace('_', ' ')}"[: -1 if group.count == 1 else None]
+            for group in self.groups
+        ]
+        return f"{family_of(self).display_name} with {' and '.join(parts)}"
+
+    def dimensions(self, workload: Workload) -> Dimensions:
+        """Token counts of a workload; a partial patch counts as a whole one, as the host pads."""
+        columns = -(-workload.width // self.pixels_per_token)
+        rows = -(-workload.height // self.pixels_per_token)
+        text = self.text_tokens if workload.text_tokens is None else workload.text_tokens
+        return Dimensions(self.hidden, workload.batch, columns * rows, text)
+
+    def native_workload(self, batch: int = 1) -> Workload:
+        return Workload(batch=batch, width=self.resolution, height=self.resolution)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Transformers that differ only in size; `build(counts, **size)` makes one."""
+
+    name: str
+    display_name: str
+    group_names: tuple[str, ...]
+    size_defaults: Mapping[str, int | float]
+    make: Callable[..., Architecture] = field(repr=False)
+
+    def build(
+        self,
+        counts: Mapping[str, int],
+        *,
+        id: str | None = None,
+        display_name: str | None = None,
+        **size: int | float,
+    ) -> Architecture:
+        """An architecture of this family; sizes left out are those of its best known member."""
+        if set(counts) != set(self.group_names):
+            raise ModelMismatchError(
+                f"{self.display_name} has the block groups {', '.join(self.group_names)}; "
+                f"got {', '.join(map(str, counts)) or 'none'}."
+            )
+        for name, value in {**counts, **size}.items():
+            if name in counts:
+                lowest, largest, known = 0, LARGEST_COUNT, True
+            else:
+                lowest, largest, known = 1, LARGEST_SIZE, name in self.size_defaults
+            if not known:
+                raise ModelMismatchError(
+                    f"{self.display_name} has no size called {name!r}; "
+                    f"expected one of {', '.join(self.size_defaults)}."
+                )
+            # only a ratio may be a fraction; everything else counts something
+            number = (int, float) if isinstance(self.size_defaults.get(name), float) else int
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, number)
+                or not lowest <= value <= largest
+            ):
+                raise ModelMismatchError(
+                    f"{name} of a {self.display_name} model is {value!r}; "
+                    f"expected a number from {lowest} to {largest}."
+                )
+        if not sum(counts.values()):
+            raise ModelMismatchError(
+                f"A {self.display_name} model needs at least one block; got none."
+            )
+        counts = {name: counts[name] for name in self.group_names}
+        settings = {**self.size_defaults, **size}
+        hidden = settings["hidden"]
+        shown = "+".join(map(str, counts.values()))
+        return self.make(
+            counts=counts,
+            settings=settings,
+            id=id or f"{self.name}-{shown}x{hidden}",
+            display_name=display_name or f"{self.display_name} {shown} x {hidden}",
+            size=tuple((name, settings[name]) for name in self.size_defaults),
+        )
+
+
+# The list of transformers lives in `architectures`, which depends on this package; it is handed in
+# here once, so that a schedule file can name its architecture without core knowing any.
+_families: dict[str, Family] = {}
+_listed: dict[str, Architecture] = {}
+
+
+def install(families: tuple[Family, ...], listed: tuple[Architecture, ...]) -> None:
+    """Make the known families and architectures known to core. Called by `architectures` only."""
+    _families.update((family.name, family) for family in families)
+    _listed.update((architecture.id, architecture) for architecture in listed)
+
+
+def listed_architectures() -> tuple[Architecture, ...]:
+    return tuple(_listed.values())
+
+
+def known_families() -> tuple[Family, ...]:
+    return tuple(_families.values())
+
+
+def family_of(architecture: Architecture) -> Family:
+    return family_named(architecture.family)
+
+
+def family_named(name: str) -> Family:
+    if name not in _families:
+        raise ModelMismatchError(
+            f"The model family {name!r} is not known; expected one of {', '.join(_families)}."
+        )
+    return _families[name]
