@@ -1,0 +1,183 @@
+"""The real ComfyUI for tests: its modules, this pack loaded the way it loads packs, tiny real models.
+
+Set COMFYUI_PATH to a ComfyUI folder (0.3.75 or newer); without it every test here is skipped.
+Rule: tests in this folder reach the library through the `pack` fixture only, for a class of
+`ecad_search` is not the same object as the class of that name inside the loaded pack.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def import_torchvision_without_its_operators():
+    """PyPI's torchvision beside a CPU torch fails at import until two operators have a schema."""
+    import torch
+
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        sys.modules["_ecad_torchvision_schemas"] = library  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture(scope="session")
+def comfy(tmp_path_factory) -> SimpleNamespace:
+    """ComfyUI's modules by their last name: comfy.samplers, comfy.model_patcher, comfy.sample ..."""
+    folder = os.environ.get("COMFYUI_PATH", "")
+    if not (Path(folder) / "comfyui_version.py").is_file():
+        pytest.skip(
+            "needs ComfyUI: run `python dev.py host`, or set COMFYUI_PATH to a ComfyUI folder "
+            "(0.3.75 or newer)"
+        )
+    # First, never last: our own folder `nodes` must not stand in front of ComfyUI's module `nodes`.
+    sys.path.insert(0, folder)
+    cli_args = importlib.import_module("comfy.cli_args")
+    cli_args.args.cpu = True
+    import_torchvision_without_its_operators()
+    folder_paths = importlib.import_module("folder_paths")
+    scratch = tmp_path_factory.mktemp("comfyui")
+    for kind in ("output", "temp", "input", "user"):
+        (scratch / kind).mkdir()
+        getattr(folder_paths, f"set_{kind}_directory")(str(scratch / kind))
+    names = (
+        "model_base model_management model_patcher model_sampling patcher_extension "
+        "sample samplers sampler_helpers supported_models utils"
+    ).split()
+    modules = {name: importlib.import_module(f"comfy.{name}") for name in names}
+    version = importlib.import_module("comfyui_version").__version__
+    return SimpleNamespace(folder_paths=folder_paths, version=version, **modules)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The loaded pack; `pack.module("nodes.host.patching")` gives one of its modules."""
+
+    name: str
+    root: ModuleType
+
+    def module(self, name: str) -> Any:
+        return importlib.import_module(f"{self.name}.{name}")
+
+
+@pytest.fixture(scope="session")
+def pack(comfy) -> Pack:
+    """This pack, imported under the name and in the way of ComfyUI's load_custom_node."""
+    name = str(ROOT).replace(".", "_x_")
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, ROOT / "__init__.py")
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = root = module_from_spec(spec)
+        if (ROOT / "__init__.py").exists() and (ROOT / "nodes" / "__init__.py").exists():
+            spec.loader.exec_module(root)
+    return Pack(name, sys.modules[name])
+
+
+@pytest.fixture(scope="session")
+def tiny_pixart(comfy):
+    """Factory of a ModelPatcher round a real PixArtMS with random weights; latents are (N, 4, 36, 36).
+
+    A patch is 6 latent cells, so 36 x 36 cells (the smallest size the host accepts is 33) are 36
+    tokens. Keywords override the host's model config; `flow=True` makes it a flow-matching model.
+    """
+    import torch
+
+    def build(*, flow: bool = False, dtype=torch.float32, seed: int = 1, **config):
+        settings = {
+            "image_model": "pixart_alpha",
+            "patch_size": 6,
+            "in_channels": 4,
+            "hidden_size": 48,
+            "depth": 3,
+            "num_heads": 4,
+            "mlp_ratio": 2.0,
+            "caption_channels": 24,
+            "model_max_length": 12,
+            "input_size": 36,
+            "pe_interpolation": 1,
+            "micro_condition": False,
+        } | config
+        model_config = comfy.supported_models.PixArtAlpha(settings)
+        model_config.set_inference_dtype(dtype, None)
+        model_config.unet_config["dtype"] = dtype
+        if flow:
+            model_config.sampling_settings = {"shift": 1.0, "multiplier": 1000}
+        kind = comfy.model_base.ModelType.FLOW if flow else comfy.model_base.ModelType.EPS
+        model = comfy.model_base.PixArt(model_config, model_type=kind, device="cpu")
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.diffusion_model.parameters():
+                scale = 0.05 if parameter.ndim > 1 else 0.02
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+        model.eval().requires_grad_(False)
+        cpu = torch.device("cpu")
+        return comfy.model_patcher.ModelPatcher(model, cpu, cpu)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def conditioning(comfy):
+    """Factory of a CONDITIONING for `tiny_pixart`; other `tokens` make ComfyUI split the CFG pair."""
+    import torch
+
+    def build(seed: int, tokens: int = 6, width: int = 24, **options):
+        generator = torch.Generator().manual_seed(seed)
+        return [[torch.randn(1, tokens, width, generator=generator), dict(options)]]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def sample(comfy):
+    """KSampler without the node: `sample(model, positive, negative, steps=8, cfg=1.0, ...)` -> latent."""
+    import torch
+
+    def run(
+        model,
+        positive,
+        negative,
+        *,
+        steps=8,
+        cfg=1.0,
+        sampler="euler",
+        scheduler="simple",
+        seed=0,
+        denoise=1.0,
+        shape=(1, 4, 36, 36),
+        latent=None,
+        **options,
+    ):
+        latent = torch.zeros(shape) if latent is None else latent
+        noise = comfy.sample.prepare_noise(latent, seed)
+        options.setdefault("disable_pbar", True)
+        with torch.inference_mode():  # as ComfyUI's executor runs nodes
+            return comfy.sample.sample(
+                model,
+                noise,
+                steps,
+                cfg,
+                sampler,
+                scheduler,
+                positive,
+                negative,
+                latent,
+                denoise=denoise,
+                seed=seed,
+                **options,
+            )
+
+    return run
