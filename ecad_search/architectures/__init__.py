@@ -38,8 +38,9 @@ def sized(
     display_name: str | None = None,
     **size: int | float,
 ) -> Architecture:
-    """An architecture of a known family with other counts or sizes: `sized("pixart", {"blocks": 3}, hidden=48)`.
+    """An architecture of a known family with other counts or sizes.
 
+    `sized("pixart", {"blocks": 3}, hidden=48)` is what a test puts on a tiny model.
     Other sizes by keyword are those of the family's `size_defaults`: pixels_per_token, text_tokens,
     in_channels, out_channels, resolution, mlp_ratio, ...
     """

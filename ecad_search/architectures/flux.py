@@ -1,4 +1,4 @@
-"""FLUX.1: 19 double blocks (image and text streams side by side) and 38 single blocks (one joined stream)."""
+"""FLUX.1: 19 double blocks (image and text side by side) and 38 single blocks (one sequence)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _components(mlp_ratio: float) -> tuple[tuple[Component, ...], tuple[Componen
         return d.hidden * (d.hidden + _mlp_width(d, mlp_ratio)) * joint_tokens(d) * d.batch
 
     double = (
-        # one cell for both streams: what is stored are the outputs of img_attn.proj and txt_attn.proj
+        # one cell for image and text: stored are the outputs of img_attn.proj and txt_attn.proj
         Component("attn", "img_attn.proj", "full_attn", double_attention_macs, joint_products),
         Component("img_mlp", "img_mlp", "full_ff", image_mlp),
         Component("txt_mlp", "txt_mlp", "full_ff_context", text_mlp),
@@ -128,8 +128,9 @@ FLUX = FLUX_FAMILY.build(
 
 
 def detect(model: Any) -> Mapping[str, Any] | None:
-    """Counts and sizes of a FLUX.1-like transformer, or None. After comfy/ldm/flux/model.py at 0.3.75.
+    """Counts and sizes of a FLUX.1-like transformer, or None.
 
+    After comfy/ldm/flux/model.py at 0.3.75.
     Chroma (`distilled_guidance_layer`), HunyuanVideo (a patch of three sides) and FLUX.2 (one
     modulation for all blocks) have blocks of the same names, but not the same forward or cost.
     """

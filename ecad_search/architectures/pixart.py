@@ -105,7 +105,10 @@ PIXART = PIXART_FAMILY.build({"blocks": 28}, id="pixart", display_name="PixArt-a
 
 
 def detect(model: Any) -> Mapping[str, Any] | None:
-    """Counts and sizes of a PixArt-like transformer, or None. After comfy/ldm/pixart/pixartms.py at 0.3.75."""
+    """Counts and sizes of a PixArt-like transformer, or None.
+
+    After comfy/ldm/pixart/pixartms.py at 0.3.75.
+    """
     blocks = getattr(model, "blocks", None)
     if blocks is None or not hasattr(model, "hidden_size") or not hasattr(model, "patch_size"):
         return None

@@ -1,4 +1,4 @@
-"""Which components of a diffusion transformer a schedule can switch, in which order, and what each costs."""
+"""Which components of a transformer a schedule can switch, in which order, and what each costs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class Workload:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
                 raise ScheduleError(
-                    f"The workload's {name} is {value!r}; expected a whole number from 1 to {largest}."
+                    f"The workload's {name} is {value!r}; "
+                    f"expected a whole number from 1 to {largest}."
                 )
 
 
@@ -84,7 +85,7 @@ class Component:
 
 @dataclass(frozen=True)
 class BlockGroup:
-    """`count` equal blocks at `path` of the model; `paper_prefix` marks them in the paper's files."""
+    """`count` equal blocks at `path` of the model; `paper_prefix` is the paper's mark of them."""
 
     name: str
     path: str
@@ -115,7 +116,7 @@ class Architecture:
     """
 
     id: str
-    display_name: str
+    display_name: str = field(compare=False)
     family: str
     groups: tuple[BlockGroup, ...]
     hidden: int

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import ScheduleError
 from .architecture import Architecture, Workload
 from .schedule import Schedule
 
 
 class Macs(NamedTuple):
-    """`linear` layers and `attention` (score and value products), apart because the paper omits the latter."""
+    """`linear` layers, and the score and value products of `attention`, which the paper omits."""
 
     linear: int
     attention: int
@@ -38,7 +39,7 @@ def uncached_macs(architecture: Architecture, steps: int, workload: Workload) ->
 
 
 def relative_cost(schedule: Schedule, workload: Workload) -> float:
-    """MACs with attention, as a fraction of the uncached run: 1.0 is uncached, 0.25 four times cheaper."""
+    """MACs with attention as a fraction of the uncached run; 0.25 is four times cheaper."""
     uncached = uncached_macs(schedule.architecture, schedule.steps, workload)
     return schedule_macs(schedule, workload).total / uncached.total
 
@@ -46,9 +47,15 @@ def relative_cost(schedule: Schedule, workload: Workload) -> float:
 def cell_macs(architecture: Architecture, workload: Workload) -> npt.NDArray[np.int64]:
     """MACs with attention of computing each cell once, (n_cells,)."""
     d = architecture.dimensions(workload)
-    return np.array(
-        [c.macs(d) + c.attention_macs(d) for c in architecture.cell_components], dtype=np.int64
-    )
+    macs = [c.macs(d) + c.attention_macs(d) for c in architecture.cell_components]
+    if max(macs) > np.iinfo(np.int64).max:
+        raise ScheduleError(
+            f"One component costs {max(macs):.3g} MACs at "
+            f"{workload.width} x {workload.height} px "
+            f"and batch {workload.batch}, which is more than can be counted; "
+            "expected a smaller picture."
+        )
+    return np.array(macs, dtype=np.int64)
 
 
 def base_step_macs(architecture: Architecture, workload: Workload) -> int:

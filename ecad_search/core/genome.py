@@ -1,4 +1,4 @@
-"""A schedule as a bit vector for the search: step-major, cells in canonical order, without the first step."""
+"""A schedule as a bit vector: step-major, cells in canonical order, without the first step."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def from_bits(
     given = np.asarray(bits)
     if steps < 1 or given.shape != (n_bits(architecture, steps),):
         raise ScheduleError(
-            f"A genome has the shape {given.shape}; expected {(steps - 1) * architecture.n_cells} bits for "
-            f"{steps} steps of {architecture.describe()}."
+            f"A genome has the shape {given.shape}; expected "
+            f"{(steps - 1) * architecture.n_cells} bits for {steps} steps of "
+            f"{architecture.describe()}."
         )
     rows = np.ones((steps, architecture.n_cells), dtype=np.bool_)
     rows[1:] = given.reshape(steps - 1, architecture.n_cells)

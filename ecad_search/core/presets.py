@@ -1,4 +1,4 @@
-"""Schedules that need no search: the hand-made families of the paper and of the methods before it."""
+"""Schedules that need no search: the hand-made families of the paper and of older methods."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fora_attention(architecture: Architecture, steps: int, every: int) -> Schedu
 
 
 def evenly_spaced(architecture: Architecture, steps: int, component: str, count: int) -> Schedule:
-    """One component reuses at `count` steps, spread evenly over the sampling; the others always compute.
+    """One component reuses at `count` evenly spread steps; the others always compute.
 
     `component` is a component name; in FLUX "attn" is the attention of both kinds of block.
     """
@@ -64,15 +64,17 @@ def tgate(
     interval_before: int = 1,
     interval_after: int = 1,
 ) -> Schedule:
-    """Cross-attention reuses from `gate_step` on (after T-GATE, arXiv:2404.02747, with plain reuse).
+    """Cross-attention reuses from `gate_step` on, after T-GATE (arXiv:2404.02747).
 
     T-GATE stores the mean of the conditional and unconditional cross-attention; here each stream
-    reuses its own. Self-attention computes at every `interval_before`-th step between the warm-up
-    and the gate and at every `interval_after`-th step from the gate on; the defaults leave it alone.
+    plainly reuses its own. Self-attention computes at every `interval_before`-th step between the
+    warm-up and the gate and at every `interval_after`-th step from the gate on; the defaults leave
+    it alone.
     """
     if not any(component.name == "cross_attn" for component in architecture.cell_components):
         raise ScheduleError(
-            f"T-GATE needs cross-attention, which {architecture.describe()} has not; choose another preset."
+            f"T-GATE needs cross-attention, which {architecture.describe()} has not; "
+            "choose another preset."
         )
     rows = _all_compute(architecture, steps)
     _require("gate_step", gate_step, 1, steps - 1)

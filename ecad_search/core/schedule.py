@@ -44,13 +44,14 @@ class Schedule:
         self._check_payload()
 
     def _checked_rows(self) -> npt.NDArray[np.bool_]:
-        label = f"Schedule {self.name!r}" if self.name else "The schedule"
+        label = self.label
         given = np.asarray(self.compute)
         if given.dtype != np.bool_ and not (
             given.dtype.kind in "iu" and bool(np.isin(given, (0, 1)).all())
         ):
             raise ScheduleError(
-                f"{label} has values of type {given.dtype}; expected true (compute) or false (reuse)."
+                f"{label} has values of type {given.dtype}; "
+                "expected true (compute) or false (reuse)."
             )
         n_cells = self.architecture.n_cells
         if given.ndim != 2 or given.shape[1] != n_cells or not 1 <= given.shape[0] <= MOST_STEPS:
@@ -62,8 +63,8 @@ class Schedule:
         if not rows[0].all():
             cell = self.architecture.cells[int(np.argmin(rows[0]))]
             raise ScheduleError(
-                f"Row 0 of {label[0].lower() + label[1:] if not self.name else label} reuses {cell}, but nothing "
-                "has been computed yet; the first step must compute every cell."
+                f"{label} reuses {cell} in row 0, but nothing has been computed yet; "
+                "the first step must compute every cell."
             )
         rows.setflags(write=False)
         return rows
@@ -73,14 +74,20 @@ class Schedule:
         names = self.architecture.component_names
         if not isinstance(payload, Mapping):
             raise ScheduleError(
-                f"The payload of a schedule is {type(payload).__name__}; expected an object of component: payload."
+                f"{self.label} has a payload of type {type(payload).__name__}; "
+                "expected an object of component: payload."
             )
         for component, kind in payload.items():
             if component not in names or kind not in PAYLOADS:
                 raise ScheduleError(
-                    f"The payload of a schedule has {str(component)[:60]!r}: {str(kind)[:60]!r}; expected a component "
-                    f"({', '.join(names)}) and one of {', '.join(PAYLOADS)}."
+                    f"{self.label} has the payload {str(component)[:60]!r}: {str(kind)[:60]!r}; "
+                    f"expected a component ({', '.join(names)}) and one of {', '.join(PAYLOADS)}."
                 )
+
+    @property
+    def label(self) -> str:
+        """How an error message calls it."""
+        return f"Schedule {self.name!r}" if self.name else "The schedule"
 
     @property
     def steps(self) -> int:
@@ -101,7 +108,7 @@ class Schedule:
 
     @cached_property
     def key(self) -> str:
-        """16 hex digits, the same for all schedules that do the same, on every machine and version."""
+        """16 hex digits, the same for all schedules that do the same, on every machine."""
         head = json.dumps(
             [
                 self.architecture.family,
@@ -172,7 +179,8 @@ class Schedule:
         """
         if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
             raise ScheduleError(
-                f"A schedule cannot be resampled to {steps!r} steps; expected a whole number from 1 to {MOST_STEPS}."
+                f"{self.label} cannot be resampled to {steps!r} steps; "
+                f"expected a whole number from 1 to {MOST_STEPS}."
             )
         old = self.steps
         if steps == old:
@@ -196,9 +204,8 @@ class Schedule:
     def require_fit(self, architecture: Architecture) -> None:
         """Raise ModelMismatchError unless the schedule can run on `architecture`."""
         if not self.architecture.fits(architecture):
-            label = f"Schedule {self.name!r}" if self.name else "The schedule"
             raise ModelMismatchError(
-                f"{label} is made for {self.architecture.describe()}, this model is "
+                f"{self.label} is made for {self.architecture.describe()}, this model is "
                 f"{architecture.describe()}; choose a schedule made for this model."
             )
 

@@ -1,0 +1,49 @@
+"""Which presets `schedules/` holds; `python -m ecad_search presets` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .architectures import EMOJI_PIXART, FLUX, PIXART
+from .core import presets
+from .core.cost import relative_cost, schedule_macs
+from .core.schedule import Schedule
+
+FOLDER = Path(__file__).resolve().parent.parent / "schedules"
+
+
+def builtin_schedules() -> dict[str, Schedule]:
+    """Library name -> schedule, with provenance and its analytic cost for one image."""
+    found = {}
+    for schedule, preset, settings in _presets():
+        architecture = schedule.architecture
+        workload = architecture.native_workload(batch=1)
+        cost: dict[str, Any] = {
+            "name": "macs",
+            "value": schedule_macs(schedule, workload).total,
+            "fraction_of_uncached": relative_cost(schedule, workload),
+            "batch": workload.batch,
+            "width": workload.width,
+            "height": workload.height,
+            "text_tokens": architecture.text_tokens,
+        }
+        provenance = {"tool": "ComfyUI-ECAD", "preset": preset, "settings": settings}
+        info = {"objectives": [cost], "provenance": provenance}
+        found[f"{architecture.id}/{schedule.name}"] = replace(schedule, info=info)
+    return found
+
+
+def _presets() -> Iterator[tuple[Schedule, str, dict[str, int]]]:
+    for architecture in (PIXART, FLUX):
+        for steps in (20, 28):
+            for every in (2, 3, 4, 5):
+                yield presets.fora(architecture, steps, every), "fora", {"every": every}
+            yield presets.fora_attention(architecture, steps, 2), "fora_attention", {"every": 2}
+            if architecture is PIXART:
+                gate = steps // 2
+                yield presets.tgate(architecture, steps, gate), "tgate", {"gate_step": gate}
+    for every in (2, 3, 4, 5):
+        yield presets.fora(EMOJI_PIXART, 20, every), "fora", {"every": every}

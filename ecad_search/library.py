@@ -1,0 +1,128 @@
+"""Which schedules there are: the ones that come with the pack and the user's own, by name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .core import schedule_json
+from .core.schedule import Schedule
+from .errors import StorageError
+
+USER_PREFIX = "my/"
+SUFFIX = ".json"
+LONGEST_PART = 120  # characters; file systems stop at 255 bytes
+FORBIDDEN = re.compile(
+    r'[<>:"/\\|?*\x00-\x1f\x7f]'
+)  # what Windows refuses, so that folders can move
+RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
+
+
+class ScheduleLibrary:
+    """Schedules by name: "pixart/fora-2-20-steps" is built in, "my/..." is the user's.
+
+    The first of several user folders wins. Folders are read on every call, so that a file saved a
+    second ago is there; files are only parsed by `load`.
+    """
+
+    def __init__(self, builtin: Path, user: Path | Sequence[Path] = ()) -> None:
+        self.builtin = Path(builtin)
+        folders = [user] if isinstance(user, (str, os.PathLike)) else user
+        self.user = tuple(Path(folder) for folder in folders)
+
+    def names(self) -> list[str]:
+        """All names, the built-in ones first; a broken file is listed too and fails in `load`."""
+        builtin = {
+            name
+            for name in _names_in(self.builtin)
+            if "/" in name and not name.startswith(USER_PREFIX)
+        }
+        own = {USER_PREFIX + name for folder in self.user for name in _names_in(folder)}
+        return [*sorted(builtin), *sorted(own)]
+
+    def path(self, name: str) -> Path:
+        """Where a schedule's file is; StorageError if there is none of that name."""
+        if name.startswith(USER_PREFIX):
+            folders, rest = self.user, name.removeprefix(USER_PREFIX)
+        else:
+            folders, rest = (self.builtin,), name
+        for folder in folders:
+            file = _inside(folder, rest)
+            if file.is_file():
+                return file
+        raise StorageError(
+            f"There is no schedule {name!r}; expected one of the {len(self.names())} in the list. "
+            "Refresh the list, or copy the file into the schedules folder."
+        )
+
+    def load(self, name: str) -> Schedule:
+        return schedule_json.load(self.path(name))
+
+    def save(
+        self, schedule: Schedule, name: str, folder: Path | None = None, *, overwrite: bool = False
+    ) -> Path:
+        """Write a schedule into `folder`, or the first user folder; `name` may start with "my/"."""
+        if folder is None:
+            if not self.user:
+                raise StorageError(
+                    f"The schedule {name!r} cannot be saved, since no user folder is known; "
+                    "give a folder."
+                )
+            folder = self.user[0]
+        file = _inside(Path(folder), name.removeprefix(USER_PREFIX))
+        if not overwrite and os.path.lexists(file):
+            raise StorageError(f"{file} exists already; choose another name, or allow overwriting.")
+        schedule_json.save(schedule, file)
+        return file
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The file of a name, which must not lead out of the folder, on any system."""
+    parts = name.removesuffix(SUFFIX).split("/")
+    for part in parts:
+        wrong = _wrong_with(part)
+        if wrong:
+            raise StorageError(
+                f"The schedule name {name[:80]!r} {wrong}; "
+                "expected words like 'fast' or 'flux/fast'."
+            )
+    file = folder.joinpath(*parts[:-1], parts[-1] + SUFFIX)
+    try:
+        home = folder.resolve()
+        inside = file.resolve().is_relative_to(home)
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
+        raise StorageError(f"{file} cannot be followed ({error}); check the folder.") from error
+    if not inside:
+        raise StorageError(
+            f"The schedule name {name!r} leads out of {folder}; expected a file inside it."
+        )
+    return file
+
+
+def _wrong_with(part: str) -> str:
+    if not part:
+        return "has an empty part"
+    if part.startswith("."):
+        return "has a part that starts with a dot"
+    if part != part.strip() or part.endswith("."):
+        return "has a part with a blank at an end or a dot at its end"
+    if len(part) > LONGEST_PART or len(os.fsencode(part)) > 240:
+        return f"has a part of {len(part)} characters"
+    if FORBIDDEN.search(part):
+        return f"has the character {FORBIDDEN.search(part)[0]!r}"  # type: ignore[index]
+    if not part.isprintable():
+        return "has a character that cannot be printed"
+    if RESERVED.fullmatch(part.split(".")[0].strip()):
+        return f"has the part {part!r}, which Windows keeps for a device"
+    return ""
+
+
+def _names_in(folder: Path) -> Iterator[str]:
+    for at, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _wrong_with(name)]
+        for file in files:
+            stem, suffix = file[: -len(SUFFIX)], file[-len(SUFFIX) :]
+            if suffix == SUFFIX and not _wrong_with(stem):
+                yield "/".join((*Path(at).relative_to(folder).parts, stem))
