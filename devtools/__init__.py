@@ -1,1 +1,1 @@
-"""What `dev.py` is made of: set-up of a development ComfyUI, and runs on it. Standard library only."""
+"""What `dev.py` is made of: set-up of a development ComfyUI and runs on it. Stdlib only."""

@@ -78,7 +78,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     def line(row: list[str]) -> str:
         first, *rest = row
         cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(rest, widths[1:])]
+        cells += [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
         return "  ".join(cells).rstrip()
 
     return "\n".join([line(header), "  ".join("-" * w for w in widths), *map(line, rows)])

