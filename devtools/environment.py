@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .console import StatusLine, Stopwatch
+from .lock import locked
 from .problem import Problem, disk_full, means_disk_full, require_space
 
 PACK_NAME = "ComfyUI-ECAD"  # the folder name in custom_nodes, and so the templates' group
@@ -61,9 +62,10 @@ def prepare(
         python = own_python(comfyui)
     setup = SetUp(root, status)
     try:
-        if python is None:
-            return setup.managed(comfyui, tools=tools)
-        return setup.given(python, comfyui)
+        with locked(root / ".host/setup.lock", lambda: status.finish(ANOTHER)) as setup.lock:
+            if python is None:
+                return setup.managed(comfyui, tools=tools)
+            return setup.given(python, comfyui)
     except OSError as error:
         if means_disk_full(error):
             raise disk_full(root) from error
@@ -108,6 +110,7 @@ class SetUp:
         self._chain = ""
         self._python = self._venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         self._announced = False
+        self.lock: int | None = None  # inherited by the programs that are run
 
     # -- the two ways
 
@@ -196,9 +199,7 @@ class SetUp:
         )
         # Some requirements ask for any torchvision, and the newest one brings the newest torch.
         public = torch.split("+")[0]
-        self._constraints.write_text(
-            f"torch=={public}\ntorchvision=={version}\n", encoding="utf-8"
-        )
+        self._constraints.write_text(f"torch=={public}\ntorchvision=={version}\n", encoding="utf-8")
 
     def _install_listed(self, wanted: str) -> None:
         listed = self._venv / "requirements-host.txt"
@@ -314,7 +315,12 @@ class SetUp:
             log.flush()
             begin = log.tell()
             with subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                pass_fds=() if self.lock is None else (self.lock,),
             ) as process:
                 try:
                     while process.poll() is None:
@@ -331,6 +337,7 @@ class SetUp:
 
 ACCELERATED = "print(torch.cuda.is_available() or torch.backends.mps.is_available())"
 READY = f"import torch, sys; assert sys.version_info >= (3, 10); {ACCELERATED}"
+ANOTHER = "Another set-up is running in this folder: waiting for it to end."
 OFFLINE = (
     "Temporary failure in name resolution|Name or service not known|nodename nor servname|"
     "getaddrinfo failed|NewConnectionError|Network is unreachable|ConnectTimeoutError|"

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from devtools import demo, environment
 from devtools.console import StatusLine, bar, duration, table
 from devtools.environment import Environment, SetUp, requirements, torchvision_for
+from devtools.lock import locked
 from devtools.problem import Problem, require_space
 from devtools.server import Refused, Server, choose_port, free_port, is_free, make_base
 from devtools.websocket import MAGIC, WebSocket, WebSocketClosed
@@ -195,6 +197,23 @@ def test_a_package_that_was_being_installed_when_pip_was_killed_is_forgotten(tmp
             (site / name / "RECORD").touch()
     Stages(tmp_path)._forget_half_installed()
     assert ["whole-1.0.dist-info"] == [path.name for path in site.iterdir()]
+
+
+def test_a_second_set_up_in_the_same_folder_waits_for_the_first(tmp_path):
+    order: list[str] = []
+
+    def second():
+        with locked(tmp_path / "lock", lambda: order.append("waits")):
+            order.append("second")
+
+    with locked(tmp_path / "lock", lambda: order.append("never")):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not order:
+            time.sleep(0.01)
+        order.append("first")
+    thread.join(10)
+    assert ["waits", "first", "second"] == order
 
 
 @pytest.mark.parametrize(
