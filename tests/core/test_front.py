@@ -1,0 +1,149 @@
+"""A front keeps what nothing dominates, is picked from by wish, and survives its file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from ecad_search.architectures import find
+from ecad_search.core import presets
+from ecad_search.core.cost import relative_cost
+from ecad_search.core.front import Front, FrontPoint
+from ecad_search.errors import ScheduleError, SearchError, StorageError
+
+ARCHITECTURE = find("emoji-pixart")
+WORKLOAD = ARCHITECTURE.native_workload(2)
+
+
+def point(every, quality, **fields):
+    schedule = presets.fora(ARCHITECTURE, 20, every)
+    return FrontPoint(
+        schedule=schedule,
+        cost=relative_cost(schedule, WORKLOAD),
+        quality=quality,
+        quality_stderr=0.01,
+        samples=16,
+        **fields,
+    )
+
+
+@pytest.fixture
+def front():
+    uncached = point(1, 0.0, mean_score=0.8, is_reference=True)
+    points = [point(2, -0.01), point(3, -0.3, is_reference=True), point(4, -0.1), point(5, -0.8)]
+    return Front.of([uncached, *points, point(7, -0.9)], {"search": "test"})
+
+
+def test_points_are_sorted_by_cost_and_dominated_ones_go(front):
+    assert sorted(p.cost for p in front) == [p.cost for p in front]
+    assert [-0.9, -0.8, -0.1, -0.3, -0.01, 0.0] == [p.quality for p in front.points]
+    assert [-0.9, -0.8, -0.1, -0.01, 0.0] == [p.quality for p in front.members]
+    assert Front.of([point(2, -0.5), point(3, -0.1)]).points == (point(3, -0.1),)
+
+
+def test_a_dominated_reference_stays_but_is_never_picked(front):
+    assert [-0.3, 0.0] == [p.quality for p in front.references]
+    assert -0.1 == front.pick_speedup(2.5).quality
+
+
+def test_a_schedule_stands_once_on_a_front():
+    assert 1 == len(Front.of([point(2, -0.1), point(2, -0.1, is_reference=True)]))
+
+
+def test_speedup_is_one_over_cost(front):
+    assert all(1 / p.cost == p.speedup for p in front)
+    assert 1.0 == front.points[-1].speedup
+
+
+def test_picking_by_speedup_takes_the_best_quality_that_is_fast_enough(front):
+    assert -0.01 == front.pick_speedup(1.5).quality
+    assert 0.0 == front.pick(target_speedup=1.0).quality
+
+
+def test_picking_by_quality_takes_the_fastest_that_is_good_enough(front):
+    assert -0.1 == front.pick_quality(-0.2).quality
+    assert 0.0 == front.pick(min_quality=0.0).quality
+
+
+def test_a_target_rounded_on_the_screen_still_picks_its_point(front):
+    fastest = front.members[0]
+    assert fastest == front.pick_speedup(float(f"{fastest.speedup + 0.0005:.3f}"))
+
+
+def test_the_knee_gives_most_speed_for_little_loss(front):
+    assert -0.1 == front.pick_knee().quality
+    assert -0.1 == front.pick().quality
+
+
+def test_a_short_front_gives_its_cheapest_as_knee():
+    assert -0.2 == Front.of([point(1, 0.0), point(3, -0.2)]).pick_knee().quality
+
+
+def test_when_nothing_qualifies_the_best_available_is_named(front):
+    with pytest.raises(SearchError, match=r"is 90 times cheaper.*best available is \d\.\d\dx"):
+        front.pick_speedup(90)
+    with pytest.raises(SearchError, match=r"at least 2 .*best available is 1.00x, quality \+0"):
+        front.pick_quality(2)
+
+
+def test_an_empty_front_says_what_to_do():
+    for pick in (Front().pick_knee, lambda: Front().pick_speedup(2)):
+        with pytest.raises(SearchError, match="front is empty"):
+            pick()
+
+
+def test_wishes_must_be_single_and_finite(front):
+    with pytest.raises(SearchError, match="Give one of the two"):
+        front.pick(target_speedup=2, min_quality=0)
+    with pytest.raises(SearchError, match="expected a finite number"):
+        front.pick_speedup(float("nan"))
+
+
+def test_a_front_survives_its_file(front, tmp_path):
+    path = tmp_path / "front.json"
+    front.save(path)
+    assert front == Front.load(path)
+    assert front.to_json() == Front.load(path).to_json()
+    assert all(p.schedule.name for p in Front.load(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"format": "other"}, "field 'format' is not 'ecad-front'"),
+        ({"version": 7}, "version 7, this pack reads version 1"),
+        ({"points": 3}, "'points' must be a list"),
+        ({"points": [3]}, "point 1 of the front is int"),
+    ],
+)
+def test_a_broken_file_is_one_sentence(front, change, sentence):
+    document = json.loads(front.to_json()) | change
+    with pytest.raises(ScheduleError, match=sentence):
+        Front.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("cost", 1.5), ("cost", None), ("quality", "good"), ("samples", 0), ("schedule", 4)],
+)
+def test_a_broken_point_is_named(front, field, value):
+    document = json.loads(front.to_json())
+    document["points"][1][field] = value
+    with pytest.raises(ScheduleError, match="point 2 of the front"):
+        Front.from_json(json.dumps(document))
+
+
+def test_files_that_are_not_fronts_are_told_apart(tmp_path):
+    with pytest.raises(ScheduleError, match="is not a front file"):
+        Front.from_json("{")
+    with pytest.raises(StorageError, match="cannot be read"):
+        Front.load(tmp_path / "none.json")
+    (tmp_path / "image.json").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(ScheduleError, match="is not a front file"):
+        Front.load(tmp_path / "image.json")
+
+
+def test_a_point_describes_itself_for_lists():
+    assert "quality -0.1 ± 0.01" in point(4, -0.1).describe()
+    assert replace(point(4, -0.1), cost=0.5).describe().startswith("2.00x")
