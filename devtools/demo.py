@@ -92,9 +92,12 @@ def run(server: Server, workflow: Workflow, status: StatusLine) -> dict[str, Any
     server.require_nodes({node["class_type"] for node in workflow.values()})
     with server.events(client) as events:
         try:
-            prompt = server.post("/prompt", {"prompt": workflow, "client_id": client})["prompt_id"]
+            answer = server.post("/prompt", {"prompt": workflow, "client_id": client})
+            if answer["node_errors"]:  # it would run the other branches of the workflow
+                raise Refused(200, json.dumps(answer).encode())
         except Refused as refused:
             raise Problem(f"ComfyUI refused the workflow: {refused.sentence}") from refused
+        prompt = answer["prompt_id"]
         try:
             _watch(server, events, prompt, Progress(workflow), status)
         except KeyboardInterrupt:

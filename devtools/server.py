@@ -142,10 +142,12 @@ class Server:
                 raise Problem(
                     f"Port {self.port} was taken by another program meanwhile: run again."
                 )
-            raise Problem(
-                f"ComfyUI ended by itself (exit code {self._process.returncode}), its last lines:\n"
-                + "\n".join(text.rstrip().splitlines()[-15:])
+            code = self._process.returncode
+            how = (
+                "was killed, most likely for memory" if code == -9 else f"ended (exit code {code})"
             )
+            last = "\n".join(text.rstrip().splitlines()[-15:])
+            raise Problem(f"ComfyUI {how}, its last lines:\n{last}")
 
     def wait(self) -> None:
         """Until the process ends by itself, which it does not when all is well."""
