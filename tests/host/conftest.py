@@ -1,4 +1,4 @@
-"""The real ComfyUI for tests: its modules, this pack loaded the way it loads packs, tiny real models.
+"""The real ComfyUI for tests: its modules, this pack loaded as it loads packs, tiny models.
 
 Set COMFYUI_PATH to a ComfyUI folder (0.3.75 or newer); without it every test here is skipped.
 Rule: tests in this folder reach the library through the `pack` fixture only, for a class of
@@ -21,6 +21,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def pytest_collection_modifyitems(items):
+    """Every test of this folder can be selected with `-m host`."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("host")
+
+
 def import_torchvision_without_its_operators():
     """PyPI's torchvision beside a CPU torch fails at import until two operators have a schema."""
     import torch
@@ -36,7 +43,7 @@ def import_torchvision_without_its_operators():
 
 @pytest.fixture(scope="session")
 def comfy(tmp_path_factory) -> SimpleNamespace:
-    """ComfyUI's modules by their last name: comfy.samplers, comfy.model_patcher, comfy.sample ..."""
+    """ComfyUI's modules by their last name: comfy.samplers, comfy.sample ..."""
     folder = os.environ.get("COMFYUI_PATH", "")
     if not (Path(folder) / "comfyui_version.py").is_file():
         pytest.skip(
@@ -88,7 +95,7 @@ def pack(comfy) -> Pack:
 
 @pytest.fixture(scope="session")
 def tiny_pixart(comfy):
-    """Factory of a ModelPatcher round a real PixArtMS with random weights; latents are (N, 4, 36, 36).
+    """Factory of a ModelPatcher round a random real PixArtMS; latents are (N, 4, 36, 36).
 
     A patch is 6 latent cells, so 36 x 36 cells (the smallest size the host accepts is 33) are 36
     tokens. Keywords override the host's model config; `flow=True` makes it a flow-matching model.
@@ -131,7 +138,7 @@ def tiny_pixart(comfy):
 
 @pytest.fixture(scope="session")
 def conditioning(comfy):
-    """Factory of a CONDITIONING for `tiny_pixart`; other `tokens` make ComfyUI split the CFG pair."""
+    """Factory of a CONDITIONING for `tiny_pixart`; unequal `tokens` split the CFG pair."""
     import torch
 
     def build(seed: int, tokens: int = 6, width: int = 24, **options):
@@ -143,7 +150,7 @@ def conditioning(comfy):
 
 @pytest.fixture(scope="session")
 def sample(comfy):
-    """KSampler without the node: `sample(model, positive, negative, steps=8, cfg=1.0, ...)` -> latent."""
+    """KSampler without the node: `sample(model, positive, negative, steps=8, ...)` -> latent."""
     import torch
 
     def run(

@@ -1,0 +1,1 @@
+"""Reusing component outputs while a transformer samples. Needs torch, knows nothing of ComfyUI."""

@@ -1,0 +1,336 @@
+"""One sampling under a schedule: what is due at each evaluation, what is stored, what happened."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..core.architecture import Architecture, Dimensions
+from ..core.schedule import Schedule
+from ..errors import ScheduleError
+from .cache_store import CacheStore, Signature
+from .liveness import Liveness, value_bytes
+from .report import RunReport
+from .sigma_steps import SigmaSteps, rows_of_run
+
+FEWEST_UNCACHED_EVALUATIONS = 2  # besides the first, which also warms caches and loads weights
+
+
+def require_runnable(schedule: Schedule) -> None:
+    """Raise ScheduleError for what a schedule may say but the engine cannot do."""
+    if schedule.payload:
+        raise ScheduleError(
+            f"Schedule {schedule.name!r} asks for a forecast payload "
+            f"({', '.join(sorted(set(schedule.payload.values())))}), which this version cannot "
+            "run; choose a schedule of plain reuse."
+        )
+
+
+class Run:
+    """The state of one sampling. Made when it starts, closed when it ends however it ends.
+
+    `sigmas` are the noise levels the sampler got, (steps + 1,). `span` see `rows_of_run`.
+    `irregular` names a sampler that does not go through the noise levels in order; its first
+    evaluation in each step computes everything.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        architecture: Architecture,
+        *,
+        sigmas: Sequence[float],
+        itemsize: int,
+        span: tuple[float, float] = (0.0, 1.0),
+        one_evaluation_per_step: bool = False,
+        irregular: str = "",
+    ) -> None:
+        require_runnable(schedule)
+        schedule.require_fit(architecture)
+        self.schedule = schedule
+        self.architecture = architecture
+        self.sigma_steps = SigmaSteps(sigmas)
+        self.liveness = Liveness(
+            rows_of_run(schedule, self.sigma_steps.steps, span)
+            if self.sigma_steps.steps
+            else np.ones((1, architecture.n_cells), dtype=np.bool_),
+            one_evaluation_per_step and not irregular,
+        )
+        self.store = CacheStore()
+        self.messages: list[str] = []
+        self.evaluations = 0
+        self.cells_computed = self.cells_reused = self.cells_forced = 0
+        self.bypassed_calls = 0
+        self.hooked_cells: tuple[int, ...] = ()
+        self.shim_calls = 0
+        self._itemsize = itemsize
+        self._irregular = False
+        self._row: int | None = None
+        self._last_rows: dict[Hashable, int] = {}  # per stream
+        self._seen: set[Hashable] = set()  # streams of this evaluation
+        self._calls_of_first_evaluation: list[tuple[int, Dimensions]] = []
+        self._slot = threading.local()
+        self._lock = threading.Lock()
+        self._macs: dict[Dimensions, tuple[int, npt.NDArray[np.int64]]] = {}
+        self._executed_macs = self._uncached_macs = 0
+        self._complete_seconds: list[float] = []
+        self._reused_in_evaluation = False
+        if irregular:
+            self._become_irregular(irregular)
+        if self.sigma_steps.rising:
+            self.messages.append("The noise rises in this run, so its steps are taken in order.")
+
+    @property
+    def rows(self) -> npt.NDArray[np.bool_]:
+        return self.liveness.compute
+
+    @property
+    def current_call(self) -> Call | None:
+        """The model call in progress in this thread."""
+        return getattr(self._slot, "call", None)
+
+    @contextmanager
+    def evaluation(self, sigma: float, device: torch.device | None = None) -> Iterator[None]:
+        """The sampler asks for one prediction; the guider may make several model calls for it."""
+        row = self.sigma_steps.step(sigma)
+        if self._row is not None and row < self._row:
+            self._become_irregular("this sampler")
+        self._row = row
+        self.evaluations += 1
+        self._seen.clear()
+        self._reused_in_evaluation = False
+        for stream in self._last_rows:
+            due = self.due(stream)
+            self.store.drop(stream, [cell for cell in self.store.held(stream) if due[cell]])
+        complete = self.rows[row].all()
+        if complete:  # only these are timed, so only these wait for the device
+            synchronize(device)
+        started = time.perf_counter()
+        yield
+        if complete and not self._reused_in_evaluation:
+            synchronize(device)
+            self._complete_seconds.append(time.perf_counter() - started)
+
+    def due(self, stream: Hashable) -> npt.NDArray[np.bool_]:
+        """Which cells must compute for this stream now, (n_cells,).
+
+        Rows passed since the stream's last call count too: a component that was to be recomputed
+        while the stream was away, or in a step the sampler jumped over, is recomputed now.
+        """
+        row, last = self._row, self._last_rows.get(stream)
+        if row is None or last is None or row < last or (self._irregular and row != last):
+            return np.ones(self.architecture.n_cells, dtype=np.bool_)
+        return self.rows[min(last + 1, row) : row + 1].any(axis=0)
+
+    @contextmanager
+    def model_call(
+        self, streams: Sequence[Hashable], dimensions: Dimensions
+    ) -> Iterator[Call | None]:
+        """One forward pass for these streams, in the order of its batch; yields None if bypassed.
+
+        A stream met twice in an evaluation (a guider's extra call, a tile, a context window) is not
+        the one whose values are stored, so the second call neither reads nor writes.
+        """
+        with self._lock:
+            known = (
+                self._row is not None
+                and len(streams) > 0
+                and len(set(streams)) == len(streams)
+                and self._seen.isdisjoint(streams)
+                and dimensions.batch % len(streams) == 0
+            )
+            if known:
+                self._seen.update(streams)
+        base, cell_macs = self._macs_of(dimensions)
+        if not known:
+            with self.bypass():
+                yield None
+            self._count_macs(base + int(cell_macs.sum()), base + int(cell_macs.sum()))
+            return
+        if self.evaluations == 1:
+            self._calls_of_first_evaluation.append((len(streams), dimensions))
+        call = Call(self, tuple(streams))
+        outer = self.current_call
+        self._slot.call = call
+        finished = False
+        try:
+            yield call
+            finished = True
+        finally:
+            self._slot.call = outer
+            if not finished:  # half of the values are of this step, half are older
+                for stream in streams:
+                    self._forget(stream)
+        assert self._row is not None
+        for stream in streams:
+            self._last_rows[stream] = self._row
+        computed = ~call.reused
+        n_computed = int(np.count_nonzero(computed))
+        self.cells_computed += n_computed
+        self.cells_reused += computed.size - n_computed
+        self.cells_forced += int(np.count_nonzero(computed & ~self.rows[self._row]))
+        self._reused_in_evaluation |= n_computed < computed.size
+        self._count_macs(base + int(cell_macs[computed].sum()), base + int(cell_macs.sum()))
+
+    @contextmanager
+    def bypass(self) -> Iterator[None]:
+        """A model call beside the schedule: it computes everything and leaves no trace."""
+        outer = self.current_call
+        self._slot.call = None
+        self.bypassed_calls += 1
+        try:
+            yield
+        finally:
+            self._slot.call = outer
+
+    def predicted_bytes(self) -> int:
+        """The most bytes the schedule needs held at once, for the calls of the first evaluation."""
+        calls = self._calls_of_first_evaluation
+        if not calls:
+            return 0
+        streams, dimensions = calls[0]
+        one = Dimensions(
+            dimensions.hidden,
+            dimensions.batch // streams,
+            dimensions.image_tokens,
+            dimensions.text_tokens,
+        )
+        sizes = value_bytes(self.architecture, one, self._itemsize)
+        return self.liveness.peak_bytes(sizes.tolist(), [n for n, _ in calls])
+
+    def close(self) -> None:
+        """Let go of every stored value."""
+        self.store.clear()
+        self._last_rows.clear()
+        self._seen.clear()
+        self._slot = threading.local()
+
+    def report(self, seconds: float, *, finished: bool) -> RunReport:
+        messages = list(self.messages)
+        calls = self._uncached_macs > 0
+        if not finished:
+            messages.append("The run was stopped before its end.")
+        if self.rows.all():
+            messages.append("The schedule computes every cell in this run, so nothing was reused.")
+        elif calls and self.shim_calls == 0 and self.bypassed_calls == 0:
+            messages.append(
+                "0 cells were hooked: the model never called the components of the schedule, "
+                "so the run was uncached; another node has replaced its blocks."
+            )
+        elif calls and self.cells_computed == 0:
+            messages.append(
+                "Every model call was made beside the schedule, so the run was uncached."
+            )
+        return RunReport(
+            schedule=self.schedule.name,
+            steps=self.sigma_steps.steps,
+            evaluations=self.evaluations,
+            cells_computed=self.cells_computed,
+            cells_reused=self.cells_reused,
+            cells_forced=self.cells_forced,
+            bypassed_calls=self.bypassed_calls,
+            seconds=seconds,
+            peak_bytes=self.store.peak_bytes,
+            predicted_bytes=self.predicted_bytes(),
+            predicted_speedup=(
+                self._uncached_macs / self._executed_macs if self._executed_macs else 1.0
+            ),
+            measured_speedup=self._measured_speedup(seconds),
+            messages=tuple(messages),
+        )
+
+    def _measured_speedup(self, seconds: float) -> float | None:
+        uncached = self._complete_seconds[1:]
+        if len(uncached) < FEWEST_UNCACHED_EVALUATIONS or not self.cells_reused or seconds <= 0:
+            return None
+        return self.evaluations * statistics.median(uncached) / seconds
+
+    def _become_irregular(self, sampler: str) -> None:
+        if self._irregular:
+            return
+        self._irregular = True
+        self.liveness = Liveness(self.rows, one_evaluation_per_step=False)
+        self.messages.append(
+            f"{sampler[0].upper()}{sampler[1:]} does not go through the steps in order, so the "
+            "first evaluation in each step computes everything; choose another sampler for the "
+            "full speed-up."
+        )
+
+    def _forget(self, stream: Hashable) -> None:
+        self.store.forget(stream)
+        self._last_rows.pop(stream, None)
+
+    def _count_macs(self, executed: int, uncached: int) -> None:
+        self._executed_macs += executed
+        self._uncached_macs += uncached
+
+    def _macs_of(self, dimensions: Dimensions) -> tuple[int, npt.NDArray[np.int64]]:
+        if dimensions not in self._macs:
+            cells = [
+                component.macs(dimensions) + component.attention_macs(dimensions)
+                for component in self.architecture.cell_components
+            ]
+            base = self.architecture.base_macs(dimensions)
+            self._macs[dimensions] = base, np.array(cells, dtype=np.int64)
+        return self._macs[dimensions]
+
+
+class Call:
+    """One model call of a run: what its shims ask and tell."""
+
+    def __init__(self, run: Run, streams: tuple[Hashable, ...]) -> None:
+        self.run = run
+        self.streams = streams
+        row = run._row
+        assert row is not None
+        # The streams of a batch share one decision: one of them due means all compute.
+        self.due = np.logical_or.reduce([run.due(stream) for stream in streams])
+        self.kept_after = run.liveness.kept_after[row]
+        self.reused = np.zeros_like(self.due)
+
+    def reuse(self, cell: int, x: torch.Tensor) -> torch.Tensor | None:
+        """The stored output of `cell` for the input x, (streams * batch, ...); None: compute it."""
+        run = self.run
+        run.shim_calls += 1
+        if self.due[cell] or self.reused[cell]:
+            return None
+        wanted = Signature.of(x, len(self.streams))
+        values = []
+        for stream in self.streams:
+            stored = run.store.get(stream, cell)
+            if stored is None or stored.signature != wanted:
+                return None
+            values.append(stored.value)
+        self.reused[cell] = True
+        last_read = not self.kept_after[cell]
+        if last_read:
+            for stream in self.streams:
+                run.store.drop(stream, (cell,))
+        if len(values) > 1:
+            return torch.cat(values)
+        # A copy, since blocks may work in place on what they get; the last reader may have it.
+        return values[0] if last_read else values[0].clone()
+
+    def computed(self, cell: int, x: torch.Tensor, value: torch.Tensor) -> None:
+        """The output of `cell` for x was computed: hold it if it will be read."""
+        if not self.kept_after[cell]:
+            return
+        n = len(self.streams)
+        if self.run.current_call is not self or value.shape[0] % n:
+            return
+        signature = Signature.of(x, n)
+        for stream, part in zip(self.streams, value.detach().chunk(n), strict=True):
+            self.run.store.put(stream, cell, part.clone(), signature)
+
+
+def synchronize(device: torch.device | None) -> None:
+    """Wait for the device, so that a clock read next tells what it did."""
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,302 @@
+"""Binds a schedule to a MODEL through the host's run-scoped wrappers, and nothing else of the host.
+
+    OUTER_SAMPLE     the state of a sampling is born here and freed here
+      SAMPLER_SAMPLE   the model is loaded: find its modules, put the shims on, take them off
+        PREDICT_NOISE    one evaluation: its noise level says which row of the schedule is due
+          APPLY_MODEL      one forward pass: which streams are in its batch
+
+Only the frozen `CacheConfig` is captured when the node runs. Everything else lives as long as the
+sampling, so a cancelled, failed, second or differently sized run starts from nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_patcher
+from comfy.patcher_extension import WrappersMP
+
+from ...ecad_search import architectures
+from ...ecad_search.core.architecture import Architecture, Dimensions
+from ...ecad_search.core.schedule import Schedule
+from ...ecad_search.engine.liveness import value_bytes
+from ...ecad_search.engine.report import RunReport
+from ...ecad_search.engine.run import Run, require_runnable, synchronize
+from ...ecad_search.engine.shims import cell_modules, shimmed
+from ...ecad_search.errors import ModelMismatchError
+from .pixart_small_latents import small_latents_fixed
+
+KEY = "ecad"
+log = logging.getLogger("ComfyUI-ECAD")
+
+# Measured on every sampler of the host: these evaluate the model once per step, in order.
+ONE_EVALUATION_PER_STEP = frozenset(
+    f"sample_{name}"
+    for name in (
+        "euler euler_cfg_pp euler_ancestral euler_ancestral_cfg_pp lms dpmpp_2m dpmpp_2m_cfg_pp "
+        "dpmpp_2m_sde dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu dpmpp_3m_sde "
+        "dpmpp_3m_sde_gpu ddpm lcm ipndm ipndm_v deis res_multistep res_multistep_cfg_pp "
+        "res_multistep_ancestral res_multistep_ancestral_cfg_pp gradient_estimation "
+        "gradient_estimation_cfg_pp er_sde sa_solver unipc unipc_bh2"
+    ).split()
+)
+# And these go back and forth, or choose noise levels of their own.
+IRREGULAR = {
+    "sample_heunpp2": "heunpp2",
+    "sample_dpm_fast": "dpm_fast",
+    "dpm_fast_function": "dpm_fast",
+    "sample_dpm_adaptive": "dpm_adaptive",
+    "dpm_adaptive_function": "dpm_adaptive",
+}
+OTHER_CACHES = (
+    "easycache lazycache teacache magcache meancache cachedit cache_dit wavespeed fbcache "
+    "first_block_cache taylorseer smoothcache spectrum"
+).split()
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """`fix_small_latents`: let PixArt sample at 256 px, where the host divides by zero."""
+
+    fix_small_latents: bool = False
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """What the node decided; all that outlives a sampling."""
+
+    schedule: Schedule
+    options: CacheOptions
+    on_report: Callable[[RunReport], None] | None
+
+
+def apply_schedule(
+    model: comfy.model_patcher.ModelPatcher,
+    schedule: Schedule,
+    *,
+    options: CacheOptions = CacheOptions(),
+    on_report: Callable[[RunReport], None] | None = None,
+) -> comfy.model_patcher.ModelPatcher:
+    """A clone of `model` whose samplings follow `schedule`; `on_report` is told after each of them.
+
+    A schedule applied before is replaced. Raises ModelMismatchError when it does not fit.
+    """
+    require_runnable(schedule)
+    schedule.require_fit(detect_architecture(model))
+    config = CacheConfig(schedule, options, on_report)
+    patched = without_schedule(model)
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, OuterSample(config))
+    patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, sampler_sample)
+    patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
+    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, apply_model)
+    return patched
+
+
+def without_schedule(
+    model: comfy.model_patcher.ModelPatcher,
+) -> comfy.model_patcher.ModelPatcher:
+    """A clone of `model` that computes everything."""
+    plain = model.clone()
+    for wrapper in (
+        WrappersMP.OUTER_SAMPLE,
+        WrappersMP.SAMPLER_SAMPLE,
+        WrappersMP.PREDICT_NOISE,
+        WrappersMP.APPLY_MODEL,
+    ):
+        plain.remove_wrappers_with_key(wrapper, KEY)
+    return plain
+
+
+def cached_schedule(model: comfy.model_patcher.ModelPatcher) -> Schedule | None:
+    """The schedule applied to a MODEL, or None."""
+    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
+    return wrappers[-1].config.schedule if wrappers else None
+
+
+def detect_architecture(model: comfy.model_patcher.ModelPatcher) -> Architecture:
+    """The architecture of a MODEL; ModelMismatchError when its components cannot be reused."""
+    return architecture_of(model.get_model_object("diffusion_model"))
+
+
+def architecture_of(diffusion_model: Any) -> Architecture:
+    architecture = architectures.detect(diffusion_model)
+    if architecture is None:
+        raise ModelMismatchError(
+            f"This model is a {type(diffusion_model).__name__}, whose components cannot be reused; "
+            "load a PixArt model."
+        )
+    value_bytes(architecture, Dimensions(1, 1, 1, 1), 1)  # raises for families without shims
+    return architecture
+
+
+class Sampling:
+    """One sampling of a guider, from OUTER_SAMPLE to its end. Travels in transformer_options."""
+
+    def __init__(self, config: CacheConfig) -> None:
+        self.config = config
+        self.run: Run | None = None
+        self.model: Any = None  # the BaseModel whose modules have the shims
+        self.patch_size = 1
+        self.seconds = 0.0
+
+    def __deepcopy__(self, memo: dict) -> Sampling:
+        """Nodes that deep-copy model_options in the middle of a sampling still belong to it."""
+        return self
+
+    def close(self, *, finished: bool) -> None:
+        run, self.run, self.model = self.run, None, None
+        if run is None:
+            return
+        run.close()
+        report = run.report(self.seconds, finished=finished)
+        log.log(logging.WARNING if report.messages else logging.INFO, "ECAD: %s", report.line())
+        if self.config.on_report is not None:
+            try:
+                self.config.on_report(report)
+            except Exception:  # a finished picture is worth more than its report
+                log.exception("ECAD: the run report could not be shown.")
+
+
+@dataclass(frozen=True)
+class OuterSample:
+    config: CacheConfig
+
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        guider = executor.class_obj
+        sampling = Sampling(self.config)
+        options_before = guider.model_options
+        options = comfy.model_patcher.create_model_options_clone(options_before)
+        options.setdefault("transformer_options", {})[KEY] = sampling
+        guider.model_options = options
+        finished = False
+        try:
+            result = executor(*args, **kwargs)
+            finished = True
+            return result
+        finally:  # never `except`: an interrupt is a BaseException in newer hosts
+            guider.model_options = options_before
+            sampling.close(finished=finished)
+
+
+def sampler_sample(
+    executor: Any, guider: Any, sigmas: Any, extra_args: dict, *args: Any, **kwargs: Any
+) -> Any:
+    sampling = sampling_in(extra_args.get("model_options"))
+    if sampling is None:
+        return executor(guider, sigmas, extra_args, *args, **kwargs)
+    # Clones of other nodes may have swapped the modules since apply_schedule, so look again.
+    model = guider.inner_model
+    diffusion_model = model.diffusion_model
+    architecture = architecture_of(diffusion_model)
+    schedule = sampling.config.schedule
+    schedule.require_fit(architecture)
+    levels = [float(sigma) for sigma in sigmas.tolist()]
+    function = getattr(getattr(executor.class_obj, "sampler_function", None), "__name__", "")
+    run = Run(
+        schedule,
+        architecture,
+        sigmas=levels,
+        itemsize=(getattr(model, "manual_cast_dtype", None) or model.get_dtype()).itemsize,
+        span=span_of(model.model_sampling, levels),
+        one_evaluation_per_step=function in ONE_EVALUATION_PER_STEP,
+        irregular=IRREGULAR.get(function, ""),
+    )
+    run.messages.extend(other_caches(guider.model_options))
+    patch_size = getattr(diffusion_model, "patch_size", 1)
+    sampling.patch_size = patch_size if isinstance(patch_size, int) else 1
+    sampling.run, sampling.model = run, model
+    with ExitStack() as stack:
+        if sampling.config.options.fix_small_latents:
+            stack.enter_context(small_latents_fixed(diffusion_model))
+        cells = run.liveness.reused_cells
+        modules = cell_modules(diffusion_model, architecture) if cells else []
+        stack.enter_context(shimmed(run, cells, modules))
+        started = time.perf_counter()
+        try:
+            result = executor(guider, sigmas, extra_args, *args, **kwargs)
+            synchronize(sigmas.device)
+            return result
+        finally:
+            sampling.seconds += time.perf_counter() - started
+
+
+def predict_noise(
+    executor: Any, x: Any, timestep: Any, model_options: Any = None, *args: Any, **kwargs: Any
+) -> Any:
+    options = {} if model_options is None else model_options
+    sampling = sampling_in(options)
+    if sampling is None or sampling.run is None:
+        return executor(x, timestep, options, *args, **kwargs)
+    with sampling.run.evaluation(float(timestep.max()), x.device):
+        return executor(x, timestep, options, *args, **kwargs)
+
+
+APPLY_MODEL_ARGUMENTS = ("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")
+
+
+def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    given = {**dict(zip(APPLY_MODEL_ARGUMENTS, args, strict=False)), **kwargs}
+    options = given.get("transformer_options") or {}
+    sampling = options.get(KEY)
+    if sampling is None or sampling.run is None:
+        return executor(*args, **kwargs)
+    run, patch = sampling.run, sampling.patch_size
+    x, text = given["x"], given.get("c_crossattn")
+    dimensions = Dimensions(
+        hidden=run.architecture.hidden,
+        batch=x.shape[0],
+        image_tokens=-(-x.shape[-2] // patch) * -(-x.shape[-1] // patch),
+        text_tokens=run.architecture.text_tokens if text is None else text.shape[1],
+    )
+    # Other devices of a multi-GPU sampling run modules without shims, in threads of their own.
+    streams = options.get("uuids", ()) if executor.class_obj is sampling.model else ()
+    with run.model_call(streams or (), dimensions):
+        return executor(*args, **kwargs)
+
+
+def sampling_in(model_options: Any) -> Sampling | None:
+    return (model_options or {}).get("transformer_options", {}).get(KEY)
+
+
+def span_of(model_sampling: Any, sigmas: list[float]) -> tuple[float, float]:
+    """The part of the way from noise (0) to picture (1) a run covers, by the host's percent."""
+    if len(sigmas) < 2 or sigmas[0] <= sigmas[-1]:
+        return 0.0, 1.0
+    return percent_of(model_sampling, sigmas[0]), percent_of(model_sampling, sigmas[-1])
+
+
+def percent_of(model_sampling: Any, sigma: float) -> float:
+    """The inverse of the host's percent_to_sigma, which falls from 0 to 1, by bisection."""
+    if sigma <= 0:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        if float(model_sampling.percent_to_sigma(middle)) > sigma:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def other_caches(model_options: dict) -> Iterator[str]:
+    """A warning for each other pack that caches the same model; quality is anyone's guess then."""
+    wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
+    places = {str(key) for kinds in wrappers.values() for key in kinds}
+    places |= {
+        f"{getattr(wrapper, '__module__', '')}.{getattr(wrapper, '__qualname__', '')}"
+        for kinds in wrappers.values()
+        for wrapped in kinds.values()
+        for wrapper in wrapped
+    }
+    single = model_options.get("model_function_wrapper")
+    if single is not None:
+        places.add(f"{getattr(single, '__module__', '')}.{getattr(single, '__qualname__', '')}")
+    for name in OTHER_CACHES:
+        if any(name in place.lower() for place in places):
+            yield f"{name} is active on the same model; remove one of the two caches."
