@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -22,7 +23,7 @@ from .library import ScheduleLibrary
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 is success, 1 an error that was printed, 2 a wrong command line."""
     for stream in (sys.stdout, sys.stderr):  # a console that cannot show a name shows its escape
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:

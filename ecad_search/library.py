@@ -14,9 +14,7 @@ from .errors import StorageError
 USER_PREFIX = "my/"
 SUFFIX = ".json"
 LONGEST_PART = 120  # characters; file systems stop at 255 bytes
-FORBIDDEN = re.compile(
-    r'[<>:"/\\|?*\x00-\x1f\x7f]'
-)  # what Windows refuses, so that folders can move
+FORBIDDEN = re.compile(r'[<>:"/\\|?*]')  # what Windows refuses, so that folders can move
 RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
 
 
@@ -108,12 +106,12 @@ def _wrong_with(part: str) -> str:
         return "has a part that starts with a dot"
     if part != part.strip() or part.endswith("."):
         return "has a part with a blank at an end or a dot at its end"
-    if len(part) > LONGEST_PART or len(os.fsencode(part)) > 240:
-        return f"has a part of {len(part)} characters"
-    if FORBIDDEN.search(part):
-        return f"has the character {FORBIDDEN.search(part)[0]!r}"  # type: ignore[index]
     if not part.isprintable():
         return "has a character that cannot be printed"
+    if len(part) > LONGEST_PART or len(os.fsencode(part)) > 240:
+        return f"has a part of {len(part)} characters"
+    if found := FORBIDDEN.search(part):
+        return f"has the character {found[0]!r}"
     if RESERVED.fullmatch(part.split(".")[0].strip()):
         return f"has the part {part!r}, which Windows keeps for a device"
     return ""

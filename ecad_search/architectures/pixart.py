@@ -128,7 +128,8 @@ def detect(model: Any) -> Mapping[str, Any] | None:
         value = getattr(model, name, None)
         if isinstance(value, int):
             size[name] = value
-    embedding = getattr(getattr(model, "y_embedder", None), "y_embedding", None)
-    if len(getattr(embedding, "shape", ())) == 2:
-        size["text_tokens"], size["caption_channels"] = (int(n) for n in embedding.shape)
+    embedder = getattr(model, "y_embedder", None)
+    captions = getattr(getattr(embedder, "y_embedding", None), "shape", ())
+    if len(captions) == 2:
+        size["text_tokens"], size["caption_channels"] = map(int, captions)
     return {"counts": {"blocks": len(blocks)}, "size": size}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -213,7 +214,7 @@ class Family:
         if set(counts) != set(self.group_names):
             raise ModelMismatchError(
                 f"{self.display_name} has the block groups {', '.join(self.group_names)}; "
-                f"got {', '.join(map(str, counts)) or 'none'}."
+                f"got {reprlib.repr(list(counts))}."
             )
         for name, value in {**counts, **size}.items():
             if name in counts:
@@ -233,7 +234,7 @@ class Family:
                 or not lowest <= value <= largest
             ):
                 raise ModelMismatchError(
-                    f"{name} of a {self.display_name} model is {value!r}; "
+                    f"{name} of a {self.display_name} model is {reprlib.repr(value)}; "
                     f"expected a number from {lowest} to {largest}."
                 )
         if not sum(counts.values()):

@@ -48,7 +48,8 @@ def evenly_spaced(architecture: Architecture, steps: int, component: str, count:
             "since the first step computes everything."
         )
     # the middles of `count` equal parts of the steps after the first
-    reusing = [1 + (2 * i + 1) * (steps - 1) // (2 * count) for i in range(count)]
+    parts = np.arange(count)
+    reusing = 1 + (2 * parts + 1) * (steps - 1) // max(1, 2 * count)
     rows[np.ix_(reusing, _columns(architecture, lambda c: c.name == component))] = False
     return Schedule(
         architecture, rows, name=f"evenly-{component.replace('_', '-')}-{count}-{steps}-steps"

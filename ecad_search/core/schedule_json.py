@@ -497,11 +497,12 @@ def _from_paper(document: dict[str, Any], source: str) -> Schedule:
             sampling["guidance"] = config["guidance_scale"]
         if sampling:
             info["sampling"] = sampling
-    info["provenance"] = {"imported_from": "the paper's format"}
+    provenance: dict[str, Any] = {"imported_from": "the paper's format"}
     missing = int(np.count_nonzero(~compute[0]))
     if missing:
         compute[0] = True
-        info["provenance"]["cells_set_in_step_0"] = missing
+        provenance["cells_set_in_step_0"] = missing
+    info["provenance"] = provenance
     return _made(architecture, compute, name, info, source)
 
 
@@ -522,11 +523,11 @@ def _paper_architecture(body: dict[str, Any], row: tuple[str, Any], source: str)
             "expected the components of PixArt "
             "(attn1, attn2, ff) or FLUX (full_attn, ..., single_attn, ...)."
         )
-    counts = {}
+    counts: dict[str, int] = {}
     for group in template.groups:
         pattern = re.escape(group.paper_prefix) + r"[0-9]{1,6}"
         counts[group.name] = sum(re.fullmatch(pattern, block) is not None for block in blocks)
-        stated = body.get(f"num_{group.paper_prefix}blocks", counts[group.name])
+        stated: Any = body.get(f"num_{group.paper_prefix}blocks", counts[group.name])
         if type(stated) is not int or stated != counts[group.name]:
             raise ScheduleError(
                 f"{source}: cache_schedule.num_{group.paper_prefix}blocks is {_shown(stated)}, "
