@@ -1,0 +1,67 @@
+"""What the registry, the installer and the reader are told agrees with itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import ecad_search
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def pyproject():
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_registry_takes_the_name(pyproject):
+    assert "comfyui" not in pyproject["project"]["name"].lower()
+
+
+def test_nothing_is_installed_with_the_pack(pyproject):
+    assert [] == pyproject["project"]["dependencies"]
+    assert not (ROOT / "requirements.txt").exists()
+    assert not (ROOT / "install.py").exists()
+
+
+def test_the_version_is_the_newest_of_the_changelog(pyproject):
+    newest = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", read("CHANGELOG.md"), re.MULTILINE)[0]
+    assert newest == pyproject["project"]["version"] == ecad_search.__version__
+
+
+def test_the_readme_names_the_lowest_comfyui_that_the_registry_is_told(pyproject):
+    lowest = pyproject["tool"]["comfy"]["requires-comfyui"].removeprefix(">=")
+    assert f"ComfyUI {lowest} or newer" in read("README.md")
+
+
+def test_the_archive_leaves_out_what_only_developers_need():
+    ignored = {line.rstrip("/") for line in read(".comfyignore").splitlines()}
+    assert {"tests", "devtools", "dev.py", ".ci", "demo/train"} <= ignored
+    assert not {"nodes", "ecad_search", "web", "schedules", "demo", "LICENSE"} & ignored
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "demo/README.md"])
+def test_every_link_of_a_page_leads_to_a_file(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", read(page))
+    missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
+    assert [] == missing
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_every_command_of_a_page_exists(page):
+    commands = set(re.findall(r"dev\.py (\w+)", read(page)))
+    known = set(re.findall(r'add_parser\(\s*"(\w+)"', read("dev.py")))
+    assert set() == commands - known
+
+
+def test_every_decision_has_its_number():
+    numbers = [path.name[:4] for path in sorted((ROOT / "docs/decisions").glob("*.md"))]
+    assert [f"{i:04}" for i in range(1, len(numbers) + 1)] == numbers
