@@ -145,6 +145,8 @@ def run_host(options: argparse.Namespace) -> int:
         if templates:
             address += f"/?template={templates[0]}&source={PACK_NAME}"
         status.finish(f"ComfyUI runs at {address}")
+        if (failure := server.import_failure()) is not None:
+            print(f"The pack did not load. {failure}", file=sys.stderr)
         print(f"The examples are under Workflow > Browse Templates > {PACK_NAME}.")
         print(f"Its models and pictures are in {base}. Ctrl-C stops it.", flush=True)
         if not options.no_browser:

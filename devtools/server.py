@@ -178,12 +178,15 @@ class Server:
     def require_nodes(self, names: set[str]) -> None:
         """Raise, with the reason from the log, when ComfyUI does not know one of these nodes."""
         missing = sorted(names - set(self.get("/object_info")))
-        if not missing:
-            return
-        text = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        reasons = [line for line in text if PACK_NAME in line and "annot import" in line]
-        reason = reasons[-1].strip() if reasons else f"the log is {self.log}"
-        raise Problem(f"ComfyUI has no node {', '.join(missing)}: {reason}")
+        if missing:
+            reason = self.import_failure() or f"the log is {self.log}"
+            raise Problem(f"ComfyUI has no node {', '.join(missing)}: {reason}")
+
+    def import_failure(self) -> str | None:
+        """ComfyUI's own line about this pack, when it could not load it."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        failures = (line for line in lines if PACK_NAME in line and "annot import" in line)
+        return next(failures, None)
 
     def _request(self, request: urllib.request.Request) -> bytes:
         try:
