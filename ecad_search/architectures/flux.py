@@ -154,7 +154,9 @@ def detect(model: Any) -> Mapping[str, Any] | None:
             return None
     if not all(hasattr(block, "linear1") and hasattr(block, "linear2") for block in single):
         return None
-    size = {"hidden": model.hidden_size}
+    size: dict[str, int | float] = {"hidden": model.hidden_size}
+    if double and isinstance(inner := _first_width(double[0].img_mlp), int):
+        size["mlp_ratio"] = inner / model.hidden_size
     for name in ("in_channels", "out_channels"):
         value = getattr(model, name, None)
         if isinstance(value, int):
@@ -168,3 +170,11 @@ def detect(model: Any) -> Mapping[str, Any] | None:
     if isinstance(pooled, int):
         size["pooled_channels"] = pooled
     return {"counts": {"double_blocks": len(double), "single_blocks": len(single)}, "size": size}
+
+
+def _first_width(mlp: Any) -> int | None:
+    """Outputs of the first linear of an MLP, which is a sequence of layers."""
+    try:
+        return getattr(mlp[0], "out_features", None)
+    except (TypeError, IndexError, KeyError):
+        return None

@@ -119,7 +119,10 @@ def detect(model: Any) -> Mapping[str, Any] | None:
     parts = ("attn", "cross_attn", "mlp")
     if not blocks or not all(hasattr(block, part) for block in blocks for part in parts):
         return None
-    size = {"hidden": model.hidden_size}
+    size: dict[str, int | float] = {"hidden": model.hidden_size}
+    inner = getattr(getattr(blocks[0].mlp, "fc1", None), "out_features", None)
+    if isinstance(inner, int):
+        size["mlp_ratio"] = inner / model.hidden_size
     patch = model.patch_size
     if isinstance(patch, int):
         size["patch_size"] = patch

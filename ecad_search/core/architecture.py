@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,11 @@ LARGEST_BATCH = 1_024
 LARGEST_TEXT = 65_536
 LARGEST_COUNT = 1_024  # blocks in one group; a broken file must not allocate the machine away
 LARGEST_SIZE = 65_536  # hidden width, channels
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is an integer of Python or numpy, which True and 2.0 are not."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,13 @@ class Workload:
             value = getattr(self, name)
             if name == "text_tokens" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+            if not is_whole(value) or not 1 <= value <= largest:
                 raise ScheduleError(
                     f"The workload's {name} is {value!r}; "
                     f"expected a whole number from 1 to {largest}."
                 )
+            # Python integers do not overflow
+            object.__setattr__(self, name, int(value))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ScheduleError
-from .architecture import Architecture, Component
+from .architecture import Architecture, Component, is_whole
 from .schedule import MOST_STEPS, Schedule
 
 
@@ -42,7 +42,7 @@ def evenly_spaced(architecture: Architecture, steps: int, component: str, count:
             f"expected one of {', '.join(architecture.component_names)}."
         )
     rows = _all_compute(architecture, steps)
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < steps:
+    if not is_whole(count) or not 0 <= count < steps:
         raise ScheduleError(
             f"{component} cannot reuse at {count!r} of {steps} steps; expected 0 to {steps - 1}, "
             "since the first step computes everything."
@@ -115,7 +115,7 @@ def _columns(
 
 
 def _require(name: str, value: int, lowest: int, largest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= largest:
+    if not is_whole(value) or not lowest <= value <= largest:
         raise ScheduleError(
             f"A preset's {name} is {value!r}; expected a whole number from {lowest} to {largest}."
         )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelMismatchError, ScheduleError
-from .architecture import Architecture
+from .architecture import Architecture, is_whole
 
 MOST_STEPS = 10_000  # the host's own limit
 PAYLOADS = (
@@ -177,7 +177,7 @@ class Schedule:
         What was measured (`objectives`, the paper's metrics) does not hold for the new schedule and
         is left out of `info`, which gets `"resampled_from": T`.
         """
-        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        if not is_whole(steps) or not 1 <= steps <= MOST_STEPS:
             raise ScheduleError(
                 f"{self.label} cannot be resampled to {steps!r} steps; "
                 f"expected a whole number from 1 to {MOST_STEPS}."

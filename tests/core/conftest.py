@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference" / "ecad-schedules"
+
+
+settings.register_profile("ecad", deadline=None)  # a busy machine is no failure
+settings.load_profile("ecad")
 
 
 @pytest.fixture(scope="session")

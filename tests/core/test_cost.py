@@ -109,3 +109,10 @@ def test_a_cell_too_dear_to_count_is_an_error():
     huge = sized("pixart", {"blocks": 1}, hidden=65_536, pixels_per_token=1)
     with pytest.raises(ScheduleError, match="more than can be counted"):
         cell_macs(huge, Workload(width=65_536, height=65_536))
+
+
+def test_a_workload_of_numpy_numbers_does_not_overflow():
+    side = np.int32(1024)
+    workload = Workload(batch=np.int8(2), width=side, height=side)  # type: ignore[arg-type]
+    assert Workload(batch=2) == workload
+    assert base_step_macs(FLUX, Workload(batch=2)) == base_step_macs(FLUX, workload)

@@ -103,6 +103,11 @@ def test_impossible_settings_are_errors(make):
         make()
 
 
+def test_numbers_of_numpy_are_numbers():
+    assert presets.fora(TINY, 6, 2) == presets.fora(TINY, np.int64(6), np.int64(2))  # type: ignore[arg-type]
+    assert "fora-2-6-steps" == presets.fora(TINY, np.int64(6), np.int64(2)).name  # type: ignore[arg-type]
+
+
 def test_every_preset_computes_its_first_step_for_every_small_size():
     for steps in (1, 2, 3):
         assert steps == presets.fora(TINY, steps, 2).steps
