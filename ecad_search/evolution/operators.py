@@ -23,7 +23,12 @@ Compute = npt.NDArray[np.bool_]
 
 
 def n_point_crossover(
-    first: Bits, second: Bits, rng: np.random.Generator, *, points: int = 4, probability: float = 0.9
+    first: Bits,
+    second: Bits,
+    rng: np.random.Generator,
+    *,
+    points: int = 4,
+    probability: float = 0.9,
 ) -> tuple[Bits, Bits]:
     """Exchange every second piece between `points` distinct cuts; (matings, bits) each.
 

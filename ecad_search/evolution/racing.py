@@ -1,0 +1,72 @@
+"""Racing: how many samples a candidate is worth before it is known to be dominated.
+
+All candidates see the same prompts and seeds in the same order (common random numbers), so two of
+them are compared by the differences on the samples both have, which vary far less than the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from .settings import LARGEST_JOB
+
+Floats = npt.NDArray[np.float64]
+
+PRIOR_SAMPLES = 6.0  # how much the usual spread counts beside a candidate's own
+
+
+def next_block(done: int, n_samples: int, *, first_block: int, racing: bool) -> tuple[int, ...]:
+    """The samples to render next: a first block, then as many again as there are, then the rest.
+
+    Without racing everything will be needed, and blocks only keep an interruption cheap.
+    """
+    size = max(first_block, done) if racing else LARGEST_JOB
+    stop = min(done + min(size, LARGEST_JOB), n_samples)
+    # A last block of one or two samples costs a model call and decides nothing.
+    if n_samples - stop < first_block / 2 and n_samples - done <= LARGEST_JOB:
+        stop = n_samples
+    return tuple(range(done, stop))
+
+
+def standard_error(differences: Floats, n_samples: int, usual_variance: float | None) -> float:
+    """Of the mean of the first n differences as an estimate of the mean of all `n_samples`.
+
+    With few samples their own spread says little, so the usual spread of such differences is mixed
+    in. Nothing is uncertain once all samples are in: the comparison is on these samples.
+    """
+    n = len(differences)
+    own = float(np.sum((differences - differences.mean()) ** 2))
+    if usual_variance is None:
+        variance = own / (n - 1) if n > 1 else np.inf
+    else:
+        variance = (own + PRIOR_SAMPLES * usual_variance) / (n - 1 + PRIOR_SAMPLES)
+    return float(np.sqrt(variance / n * max(0.0, 1.0 - n / n_samples)))
+
+
+def is_dominated(
+    scores: Floats,
+    cost: float,
+    rivals: Sequence[tuple[float, Floats]],
+    *,
+    confidence: float,
+    usual_variance: float | None,
+) -> bool:
+    """Whether some fully scored rival (cost, scores of all samples) surely beats the first scores.
+
+    Surely: it costs no more, and its lead on the shared samples would be as large by chance with
+    probability 1 - `confidence` at most.
+    """
+    n = len(scores)
+    threshold = NormalDist().inv_cdf(min(confidence, 1 - 1e-12))
+    for rival_cost, rival_scores in rivals:
+        if rival_cost > cost:
+            continue
+        lead = rival_scores[:n] - scores
+        error = standard_error(lead, len(rival_scores), usual_variance)
+        if lead.mean() > 0 and lead.mean() >= threshold * error:
+            return True
+    return False

@@ -1,0 +1,689 @@
+"""The search itself: which candidate to render next on which samples, and what came of it.
+
+`ask` gives a job, the caller renders and scores it, `tell` writes the scores down. All state is a
+fold over the journal's records, so a `Search` made on an old journal stands where that one stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core import cost, pareto, presets
+from ..core.architecture import Architecture, Workload
+from ..core.front import Front, FrontPoint
+from ..core.schedule import Schedule
+from ..errors import JournalError, ScorerError, SearchError
+from . import nsga2, proposals, racing, seeding
+from .journal import Journal
+from .operators import Grid
+from .proposals import Proposal
+from .seeding import Seed
+from .settings import SearchSettings
+from .surrogate import Features, Surrogate
+
+# What `tell` decided, as it stands in the journal.
+MORE, DROPPED, SCORED = "more", "dropped", "scored"
+MOST_BARREN = 20  # generations in a row without a new schedule before the search gives up
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A schedule under test. `origin` says how it was made; `key` is the schedule's."""
+
+    key: str
+    schedule: Schedule
+    generation: int
+    origin: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """Render `candidate` on these samples of the calibration and score each image."""
+
+    candidate: Candidate
+    samples: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search stands. `best` is the front's knee; times are of rendering and scoring."""
+
+    generation: int
+    images: int
+    images_budget: int
+    candidates: int
+    best: FrontPoint | None
+    seconds: float
+    eta_seconds: float | None
+
+
+@dataclass
+class _Entry:
+    """All that is known of a candidate; `verdict` is empty before its first scores."""
+
+    candidate: Candidate
+    cost: float
+    is_reference: bool
+    scores: list[float] = field(default_factory=list)
+    verdict: str = ""
+    failed: str = ""
+    pending: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        return not self.failed and self.verdict not in (DROPPED, SCORED)
+
+    @property
+    def is_scored(self) -> bool:
+        return not self.failed and self.verdict == SCORED
+
+
+class Search:
+    """One search over the schedules of `architecture` at `steps` steps.
+
+    The first job is always the uncached run: its scores are what all others are compared with.
+    `n_samples` is the number of calibration samples (prompts x seeds), in an order whose every
+    prefix is as varied as can be. `seeds` are schedules to start from besides the built-in ones.
+
+    Several workers may ask before the first one tells. `ask` then gives None when there is nothing
+    to do until another worker tells; with `finished` it means that nothing will ever be to do.
+    """
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        architecture: Architecture,
+        steps: int,
+        workload: Workload,
+        n_samples: int,
+        journal: Journal,
+        *,
+        seeds: Sequence[Schedule] = (),
+    ) -> None:
+        self.settings = settings
+        self.architecture = architecture
+        self.steps = steps
+        self.workload = workload
+        self.n_samples = n_samples
+        self.journal = journal
+        self._seeds = [Seed(self._fitted(schedule), "given") for schedule in seeds]
+        self._check_size()
+        self._grid = Grid.of(architecture)
+        self._features = Features(self._grid, steps)
+        self._cell_costs, self._base_cost = self._relative_costs()
+        uncached = presets.uncached(architecture, steps)
+        self._uncached = _Entry(
+            Candidate(uncached.key, uncached, 0, "uncached"), cost=1.0, is_reference=True
+        )
+        self._entries: dict[str, _Entry] = {uncached.key: self._uncached}
+        self._members: list[_Entry] = []  # of the current generation, in order
+        self._genomes: list[npt.NDArray[np.bool_]] = []  # theirs, (steps, cells), as bred
+        self._population: list[tuple[npt.NDArray[np.bool_], _Entry]] = []  # paper mode
+        self._generation = -1
+        self._barren = 0
+        self._images = 0
+        self._exhausted = False
+        self._front: Front | None = None
+        journal.begin(self._header())
+        for number, record in enumerate(journal.records, start=2):
+            try:
+                self._apply(record)
+            except (KeyError, TypeError, ValueError) as error:
+                raise JournalError(
+                    f"Line {number} of '{journal.path}' does not fit the lines before it "
+                    f"({type(error).__name__}: {error}). Restore the file from a backup, or cut "
+                    f"it off before line {number} to go on from there."
+                ) from error
+
+    # --- what a caller sees ----------------------------------------------------------------------
+
+    def ask(self) -> Job | None:
+        """The next job, or None when there is none: see `finished`."""
+        while True:
+            job = self._next_job()
+            if job is not None or self._is_waiting or self.finished:
+                return job
+            self._raise_if_all_failed()
+            self._breed()
+
+    def tell(self, job: Job, scores: Sequence[float], *, seconds: float = 0.0) -> None:
+        """Write down the raw score of each sample of `job`, in the same order."""
+        entry = self._entry_of(job)
+        values = self._checked_scores(job, scores)
+        verdict = self._judge(entry, [*entry.scores, *values])
+        record = {
+            "key": job.candidate.key,
+            "samples": [job.samples[0], job.samples[-1] + 1],
+            "scores": values,
+            "verdict": verdict,
+        }
+        self.journal.append(record, seconds=seconds)
+        self._apply(record)
+        entry.pending = False
+
+    def fail(self, job: Job, reason: str) -> None:
+        """Take the job's candidate out of the race (out of memory, no usable score); journaled."""
+        entry = self._entry_of(job)
+        entry.pending = False
+        if entry is self._uncached:
+            raise SearchError(
+                f"The uncached run failed ({reason}), so there is nothing to compare schedules "
+                "with. Make it work without a schedule first (smaller batch or picture, another "
+                "scorer), then queue the search again."
+            )
+        record = {
+            "key": job.candidate.key,
+            "samples": [job.samples[0], job.samples[-1] + 1],
+            "failed": str(reason) or "no reason given",
+        }
+        self.journal.append(record)
+        self._apply(record)
+
+    @property
+    def finished(self) -> bool:
+        """True when no job is out and none is left: budget spent, or every schedule tried."""
+        if any(entry.pending for entry in self._entries.values()):
+            return False
+        if self._time_is_up:
+            return True
+        if any(self._may_work_on(entry) for entry in self._entries.values() if entry.is_open):
+            return False
+        return self._exhausted or not self._has_room_for_new or not self._may_breed
+
+    @property
+    def front(self) -> Front:
+        """The front of the candidates scored on all samples, with the references beside it."""
+        if self._front is None:
+            scored = [entry for entry in self._entries.values() if entry.is_scored]
+            self._front = Front.of(
+                (self._point(entry) for entry in scored),
+                {
+                    "search": self.settings.hash,
+                    "mode": self.settings.mode,
+                    "images": self._images,
+                    "samples": self.n_samples,
+                    "identity": self.journal.identity,
+                },
+            )
+        return self._front
+
+    @property
+    def progress(self) -> Progress:
+        tried = sum(not e.is_open for e in self._entries.values()) - (not self._uncached.is_open)
+        seconds = self.journal.seconds
+        eta = None
+        if self._images and seconds > 0:
+            left = max(0, self.settings.images - self._images) * seconds / self._images
+            if self.settings.minutes is not None:
+                left = min(left, max(0.0, 60.0 * self.settings.minutes - seconds))
+            eta = 0.0 if self.finished else left
+        return Progress(
+            generation=max(self._generation, 0),
+            images=self._images,
+            images_budget=self.settings.images,
+            candidates=tried,
+            best=self.front.pick_knee() if self.front.members else None,
+            seconds=seconds,
+            eta_seconds=eta,
+        )
+
+    # --- setting up ------------------------------------------------------------------------------
+
+    def _fitted(self, schedule: Schedule) -> Schedule:
+        schedule.require_fit(self.architecture)
+        return Schedule(
+            self.architecture, schedule.resampled(self.steps).compute, name=schedule.name
+        )
+
+    def _check_size(self) -> None:
+        if isinstance(self.n_samples, bool) or self.n_samples < 2:
+            raise SearchError(
+                f"The calibration has {self.n_samples} samples; a search needs at least 2, and 16 "
+                "or more to tell schedules apart. Add prompts or seeds."
+            )
+        if self.steps < 2:
+            raise SearchError(
+                f"A sampling of {self.steps} steps leaves nothing to reuse; search with 2 steps or "
+                "more."
+            )
+        if self.settings.images < 2 * self.n_samples:
+            raise SearchError(
+                f"The budget of {self.settings.images} images cannot score even one schedule "
+                f"beside the uncached run on all {self.n_samples} samples. Allow at least "
+                f"{2 * self.n_samples} images (better {20 * self.n_samples}), or use fewer samples."
+            )
+
+    def _relative_costs(self) -> tuple[npt.NDArray[np.float64], float]:
+        """Shares of the uncached run's MACs: of each cell computed once, and of all base steps."""
+        total = cost.uncached_macs(self.architecture, self.steps, self.workload).total
+        cells = cost.cell_macs(self.architecture, self.workload) / total
+        base = self.steps * cost.base_step_macs(self.architecture, self.workload) / total
+        return cells, base
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "settings": self.settings.course(),
+            "settings_hash": self.settings.hash,
+            "architecture": {
+                "id": self.architecture.id,
+                "family": self.architecture.family,
+                "counts": self.architecture.counts,
+                "size": dict(self.architecture.size),
+            },
+            "steps": self.steps,
+            "workload": {
+                "batch": self.workload.batch,
+                "width": self.workload.width,
+                "height": self.workload.height,
+                "text_tokens": self.workload.text_tokens,
+            },
+            "samples": self.n_samples,
+            "seeds": [seed.schedule.key for seed in self._seeds],
+        }
+
+    # --- the fold over the journal ---------------------------------------------------------------
+
+    def _apply(self, record: dict[str, Any]) -> None:
+        self._front = None
+        if "generation" in record:
+            self._begin_generation(record)
+            return
+        entry = self._entries[record["key"]]
+        start, stop = record["samples"]
+        if start != len(entry.scores) or not entry.is_open:
+            raise ValueError(f"candidate {record['key']} has {len(entry.scores)} scores")
+        self._images += stop - start
+        if "failed" in record:
+            entry.failed = record["failed"]
+            return
+        if len(record["scores"]) != stop - start:
+            raise ValueError(f"{len(record['scores'])} scores for samples {start} to {stop - 1}")
+        entry.scores += [float(score) for score in record["scores"]]
+        entry.verdict = record["verdict"]
+
+    def _begin_generation(self, record: dict[str, Any]) -> None:
+        number = record["generation"]
+        if number != self._generation + 1:
+            raise ValueError(f"generation {number} after generation {self._generation}")
+        if self.settings.mode == "paper" and number > 0:
+            rng = np.random.default_rng([self.settings.seed, number])
+            self._population, _ = self._paper_population(rng)
+        members, genomes = [], []
+        for fields in record["candidates"]:
+            packed = np.frombuffer(bytes.fromhex(fields["bits"]), dtype=np.uint8)
+            shape = (self.steps, self.architecture.n_cells)
+            bits = np.unpackbits(packed, count=shape[0] * shape[1])
+            genome = bits.astype(bool).reshape(shape)
+            entry = self._entry_for(
+                genome, number, fields["origin"], fields.get("reference", False), fields.get("name")
+            )
+            if entry.candidate.key != fields["key"]:
+                raise ValueError(f"the bits of {fields['key']} are those of {entry.candidate.key}")
+            members.append(entry)
+            genomes.append(genome)
+        self._generation, self._members, self._genomes = number, members, genomes
+        self._barren = 0 if any(entry.is_open for entry in members) else self._barren + 1
+
+    def _entry_for(
+        self,
+        genome: npt.NDArray[np.bool_],
+        generation: int,
+        origin: str,
+        is_reference: bool,
+        name: str | None,
+    ) -> _Entry:
+        """The entry of what `genome` does: an old one when that was met before."""
+        schedule = self._schedule(genome, name or "")
+        known = self._entries.get(schedule.key)
+        if known is not None:
+            return known
+        entry = _Entry(
+            Candidate(schedule.key, schedule, generation, origin),
+            cost=cost.relative_cost(schedule, self.workload),
+            is_reference=is_reference,
+        )
+        return self._entries.setdefault(schedule.key, entry)
+
+    def _schedule(self, genome: npt.NDArray[np.bool_], name: str = "") -> Schedule:
+        """What runs when `genome` is tried: the first step computes, lost work is left out."""
+        compute = genome.copy()
+        compute[0] = True
+        schedule = Schedule(self.architecture, compute, name=name).canonical()
+        return (
+            schedule
+            if name
+            else Schedule(self.architecture, schedule.compute, name=f"searched-{schedule.key[:8]}")
+        )
+
+    # --- jobs ------------------------------------------------------------------------------------
+
+    def _next_job(self) -> Job | None:
+        if self._time_is_up:
+            return None
+        candidates = self._members if self._uncached.is_scored else [self._uncached]
+        for entry in candidates:
+            if entry.is_open and not entry.pending and self._may_work_on(entry):
+                entry.pending = True
+                samples = racing.next_block(
+                    len(entry.scores),
+                    self.n_samples,
+                    first_block=self.settings.first_block,
+                    racing=self._is_racing and entry is not self._uncached,
+                )
+                return Job(entry.candidate, samples)
+        return None
+
+    @property
+    def _is_racing(self) -> bool:
+        return self.settings.mode == "ecad+"
+
+    @property
+    def _is_waiting(self) -> bool:
+        return any(entry.pending for entry in self._entries.values())
+
+    @property
+    def _time_is_up(self) -> bool:
+        minutes = self.settings.minutes
+        return minutes is not None and self.journal.seconds >= 60.0 * minutes
+
+    def _may_work_on(self, entry: _Entry) -> bool:
+        """A candidate that was begun is finished; a new one is begun only if it can be."""
+        return bool(entry.scores) or entry.pending or self._has_room_for_new
+
+    @property
+    def _has_room_for_new(self) -> bool:
+        reserved = sum(
+            self.n_samples - len(entry.scores)
+            for entry in self._entries.values()
+            if entry.is_open and (entry.scores or entry.pending)
+        )
+        return self._images + reserved + self.n_samples <= self.settings.images
+
+    @property
+    def _may_breed(self) -> bool:
+        limit = self.settings.generations
+        return limit is None or self._generation < limit
+
+    def _entry_of(self, job: Job) -> _Entry:
+        entry = self._entries.get(job.candidate.key)
+        if entry is None or not entry.is_open or job.samples[:1] != (len(entry.scores),):
+            raise SearchError(
+                f"Candidate {job.candidate.key} was not asked for with the samples "
+                f"{list(job.samples)}, or was told already. Tell each job once, as `ask` gave it."
+            )
+        return entry
+
+    def _checked_scores(self, job: Job, scores: Sequence[float]) -> list[float]:
+        values = [float(score) for score in scores]
+        if len(values) != len(job.samples):
+            raise ScorerError(
+                f"The scorer gave {len(values)} scores for {len(job.samples)} pictures; expected "
+                "one for each. Check the scorer."
+            )
+        for sample, value in zip(job.samples, values, strict=True):
+            if not math.isfinite(value):
+                raise ScorerError(
+                    f"The score of sample {sample} is {value}; expected a finite number. Look at "
+                    f"the picture of that sample under schedule {job.candidate.key} (a black one "
+                    "points at half precision), or choose another scorer."
+                )
+        return values
+
+    def _judge(self, entry: _Entry, scores: list[float]) -> str:
+        if len(scores) == self.n_samples:
+            return SCORED
+        if not self._is_racing or entry is self._uncached:
+            return MORE
+        rivals = [
+            (rival.cost, np.asarray(rival.scores))
+            for rival in self._entries.values()
+            if rival.is_scored
+        ]
+        dominated = racing.is_dominated(
+            np.asarray(scores),
+            entry.cost,
+            rivals,
+            confidence=self.settings.confidence,
+            usual_variance=self._usual_variance(),
+        )
+        return DROPPED if dominated else MORE
+
+    # --- what was learnt -------------------------------------------------------------------------
+
+    def _differences(self, entry: _Entry) -> npt.NDArray[np.float64]:
+        """Paired with the uncached run, (n,)."""
+        return np.asarray(entry.scores) - np.asarray(self._uncached.scores[: len(entry.scores)])
+
+    def _usual_variance(self) -> float | None:
+        """The spread between samples of the differences to the uncached run, over candidates."""
+        spreads = [
+            float(np.var(self._differences(entry), ddof=1))
+            for entry in self._entries.values()
+            if entry.is_scored and entry is not self._uncached
+        ]
+        return float(np.median(spreads)) if spreads else None
+
+    def _point(self, entry: _Entry) -> FrontPoint:
+        differences = self._differences(entry)
+        quality = float(differences.mean())
+        error = float(differences.std(ddof=1) / math.sqrt(len(differences)))
+        schedule = entry.candidate.schedule
+        info = {
+            "objectives": [
+                {"name": "quality", "value": quality, "stderr": error, "samples": self.n_samples},
+                {"name": "relative_macs", "value": entry.cost},
+            ],
+            "provenance": {
+                "search": self.settings.hash,
+                "mode": self.settings.mode,
+                "seed": self.settings.seed,
+                "generation": entry.candidate.generation,
+                "origin": entry.candidate.origin,
+            },
+        }
+        return FrontPoint(
+            schedule=Schedule(self.architecture, schedule.compute, name=schedule.name, info=info),
+            cost=entry.cost,
+            quality=quality,
+            quality_stderr=error,
+            samples=len(differences),
+            mean_score=float(np.mean(entry.scores)),
+            is_reference=entry.is_reference,
+        )
+
+    def _objectives(self, entry: _Entry) -> tuple[float, float]:
+        return entry.cost, -float(self._differences(entry).mean())
+
+    def _raise_if_all_failed(self) -> None:
+        closed = [e for e in self._entries.values() if e is not self._uncached and not e.is_open]
+        if closed and all(entry.failed for entry in closed):
+            raise SearchError(
+                f"All {len(closed)} candidates of the search failed, the last one because: "
+                f"{closed[-1].failed}. Fix the cause, then start again with a new journal."
+            )
+
+    # --- generations -----------------------------------------------------------------------------
+
+    def _breed(self) -> None:
+        """Write down the next generation and make it the current one."""
+        number = self._generation + 1
+        rng = np.random.default_rng([self.settings.seed, number])
+        made = self._next_generation(number, rng)
+        if not made or self._barren >= MOST_BARREN:
+            self._exhausted = True
+            return
+        record = {
+            "generation": number,
+            "candidates": [self._candidate_record(proposal) for proposal in made],
+        }
+        self.journal.append(record)
+        self._apply(record)
+
+    def _candidate_record(self, proposal: Proposal) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "key": self._schedule(proposal.compute).key,
+            "origin": proposal.origin,
+            "bits": np.packbits(proposal.compute).tobytes().hex(),
+        }
+        if proposal.is_reference:
+            fields["reference"] = True
+        if proposal.name:
+            fields["name"] = proposal.name
+        return fields
+
+    def _next_generation(self, number: int, rng: np.random.Generator) -> list[Proposal]:
+        size = self.settings.offspring_for(self.architecture)
+        if self.settings.mode == "random":
+            made = seeding.random_population(self.architecture, self.steps, 4 * size, rng)
+            return self._new_ones([self._proposal(seed) for seed in made], size)
+        if self.settings.mode == "paper":
+            return self._paper_generation(number, rng)
+        if number == 0:
+            made = [*self._seeds, *seeding.ecad_population(self.architecture, self.steps)]
+            return self._new_ones([self._proposal(seed) for seed in made], len(made))
+        return self._guided_generation(size, rng)
+
+    @staticmethod
+    def _proposal(seed: Seed) -> Proposal:
+        return Proposal(seed.schedule.compute, seed.origin, seed.is_reference, seed.schedule.name)
+
+    def _new_ones(self, made: list[Proposal], n: int) -> list[Proposal]:
+        """The first `n` that do something no candidate did before."""
+        known, fresh = set(self._entries), []
+        for proposal in made:
+            key = self._schedule(proposal.compute).key
+            if key not in known and len(fresh) < n:
+                known.add(key)
+                fresh.append(proposal)
+        return fresh
+
+    # --- mode: paper -----------------------------------------------------------------------------
+
+    def _paper_generation(self, number: int, rng: np.random.Generator) -> list[Proposal]:
+        size = self.settings.population_for(self.architecture)
+        if number == 0:
+            made = seeding.paper_population(self.architecture, self.steps, size, rng)
+            return [self._proposal(seed) for seed in [*self._seeds, *made][:size]]
+        population, crowd = self._paper_population(rng)
+        if not population:
+            return []
+        points = np.array([self._paper_objectives(entry) for _, entry in population])
+
+        def select(count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+            return nsga2.binary_tournament(count, crowd.ranks, crowd.crowding, rng, points=points)
+
+        # The first step is in the genome although it changes nothing: so it is in the paper's code,
+        # where it takes its share of the crossover points and of the mutations.
+        bred = nsga2.offspring(
+            np.stack([genome.reshape(-1) for genome, _ in population]),
+            self.settings.offspring_for(self.architecture),
+            rng,
+            select=select,
+            crossover_points=self.settings.crossover_points,
+            crossover_probability=self.settings.crossover_probability,
+            mutation_probability=self.settings.mutation_probability,
+        )
+        shape = (self.steps, self.architecture.n_cells)
+        return [Proposal(genome.reshape(shape), "crossover and mutation") for genome in bred]
+
+    def _paper_objectives(self, entry: _Entry) -> tuple[float, float]:
+        """The constraint: what equals the uncached schedule is infeasible, worse than anything."""
+        return (np.inf, np.inf) if entry is self._uncached else self._objectives(entry)
+
+    def _paper_population(
+        self, rng: np.random.Generator
+    ) -> tuple[list[tuple[npt.NDArray[np.bool_], _Entry]], nsga2.Survivors]:
+        """The survivors of the last population and its children."""
+        merged = [
+            *self._population,
+            *(
+                (genome, entry)
+                for genome, entry in zip(self._genomes, self._members, strict=True)
+                if entry.is_scored
+            ),
+        ]
+        points = np.array([self._paper_objectives(entry) for _, entry in merged]).reshape(-1, 2)
+        crowd = nsga2.survive(points, self.settings.population_for(self.architecture), rng)
+        return [merged[i] for i in crowd.indices], crowd
+
+    # --- mode: ecad+ -----------------------------------------------------------------------------
+
+    def _guided_generation(self, size: int, rng: np.random.Generator) -> list[Proposal]:
+        scored = [entry for entry in self._entries.values() if entry.is_scored]
+        front = np.array([self._objectives(entry) for entry in scored])
+        kept, select = proposals.tournament(
+            front, self.settings.population_for(self.architecture), rng
+        )
+        parents = [scored[i].candidate.schedule.compute for i in kept]
+        known = {
+            np.packbits(entry.candidate.schedule.compute).tobytes()
+            for entry in self._entries.values()
+        }
+
+        def proposed(
+            parents: list[npt.NDArray[np.bool_]], select: proposals.Select
+        ) -> list[Proposal]:
+            made = proposals.children(parents, proposals.POOL, rng, grid=self._grid, select=select)
+            return proposals.unique(made, known)
+
+        pool = proposed(parents, select)
+        blind = pool[: size * 3]  # in random order already
+        surrogate = self._fitted_surrogate() if self.settings.guided else None
+        ranked = blind
+        if surrogate is not None and pool:
+            for _ in range(proposals.ROUNDS):
+                costs, losses = self._costs(pool), -surrogate.predict(_stacked(pool)).mean
+                points = np.column_stack([costs, np.round(losses, 9)])
+                kept, select = proposals.tournament(points, proposals.POOL // 2, rng)
+                pool = [pool[i] for i in kept]
+                pool += proposed([proposal.compute for proposal in pool], select)
+            chosen = proposals.choose(
+                pool,
+                self._costs(pool),
+                surrogate.predict(_stacked(pool)),
+                front[pareto.front_indices(front)],
+                min(3 * size, len(pool)),
+                rng,
+            )
+            ranked = [pool[i] for i in chosen]
+            # Every so many candidates one that the model had no say in.
+            for slot in range(size // proposals.BLIND_EVERY):
+                ranked[slot * proposals.BLIND_EVERY :][:0] = blind[slot : slot + 1]
+        return self._new_ones(ranked, size) or self._new_ones(self._anything(rng), size)
+
+    def _anything(self, rng: np.random.Generator) -> list[Proposal]:
+        """Random schedules: for spaces so small that mutation brings nothing new."""
+        made = seeding.random_population(self.architecture, self.steps, 200, rng)
+        return [self._proposal(seed)._replace(name="") for seed in made]
+
+    def _costs(self, pool: list[Proposal]) -> npt.NDArray[np.float64]:
+        """(n,) relative costs, all at once; lost work counts here, so they may be too high."""
+        return _stacked(pool).sum(axis=1) @ self._cell_costs + self._base_cost
+
+    def _fitted_surrogate(self) -> Surrogate | None:
+        """A model of everything scored so far, on however few samples; None before there is any."""
+        usual = self._usual_variance()
+        seen = [
+            entry
+            for entry in self._entries.values()
+            if entry is not self._uncached and len(entry.scores) >= 2
+        ]
+        if usual is None or len(seen) < 4:
+            return None
+        differences = [self._differences(entry) for entry in seen]
+        return Surrogate(
+            self._features,
+            np.stack([entry.candidate.schedule.compute for entry in seen]),
+            np.array([d.mean() for d in differences]),
+            np.array([usual / len(d) for d in differences]),
+        )
+
+
+def _stacked(pool: list[Proposal]) -> npt.NDArray[np.bool_]:
+    return np.stack([proposal.compute for proposal in pool])

@@ -1,0 +1,135 @@
+"""What a user can choose about a search."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..core.architecture import Architecture
+from ..errors import SearchError
+
+MODES = ("ecad+", "paper", "random")
+LARGEST_JOB = 32  # samples; an interrupted job is lost, so none may be long
+
+# Budgets end a search but do not change its course: a finished one goes on when they are raised.
+BUDGETS = ("images", "minutes", "generations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """How to search, and how long.
+
+    mode: "ecad+" (ours), "paper" (Aggarwal et al. 2025 as its code really runs), or "random" (the
+        control: random schedules, scored in full).
+    images: budget in images, the uncached ones included; minutes, generations: further limits.
+    population: how many may breed; None is the mode's own (paper: 72, FLUX 24; ecad+: 24).
+    offspring: new candidates per generation; None is the mode's own (paper: as many as breed).
+    first_block: samples a new candidate gets before it is first judged (ecad+).
+    confidence: how sure the judge must be that a candidate is dominated to drop it (ecad+).
+    guided: let a model of the scores so far choose among proposed children (ecad+).
+    crossover_points, crossover_probability, mutation_probability: the paper's genome operators.
+    """
+
+    mode: str = "ecad+"
+    seed: int = 0
+    images: int = 1000
+    minutes: float | None = None
+    generations: int | None = None
+    population: int | None = None
+    offspring: int | None = None
+    first_block: int = 4
+    confidence: float = 0.9
+    guided: bool = True
+    crossover_points: int = 4
+    crossover_probability: float = 0.9
+    mutation_probability: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise SearchError(
+                f"The search mode is {self.mode!r}; expected one of {', '.join(MODES)}."
+            )
+        for name, lowest, largest in (
+            ("seed", 0, 2**64 - 1),
+            ("images", 1, 10**9),
+            ("first_block", 2, LARGEST_JOB),
+            ("crossover_points", 1, 10_000),
+        ):
+            _require_whole(name, getattr(self, name), lowest, largest)
+        for name, lowest, largest in (
+            ("generations", 0, 10**6),
+            ("population", 4, 10_000),
+            ("offspring", 1, 10_000),
+        ):
+            if getattr(self, name) is not None:
+                _require_whole(name, getattr(self, name), lowest, largest)
+        for name, lowest, largest in (
+            ("confidence", 0.5, 1.0),
+            ("crossover_probability", 0.0, 1.0),
+            ("mutation_probability", 0.0, 1.0),
+        ):
+            _require_number(name, getattr(self, name), lowest, largest)
+        if self.minutes is not None:
+            _require_number("minutes", self.minutes, 0.0, 10**6)
+        if not isinstance(self.guided, bool):
+            raise SearchError(
+                f"The search setting 'guided' is {self.guided!r}; expected true or false."
+            )
+
+    def population_for(self, architecture: Architecture) -> int:
+        if self.population is not None:
+            return self.population
+        if self.mode == "paper":
+            return 24 if architecture.family == "flux" else 72
+        return 24
+
+    def offspring_for(self, architecture: Architecture) -> int:
+        if self.offspring is not None:
+            return self.offspring
+        return self.population_for(architecture) if self.mode == "paper" else 6
+
+    def course(self) -> dict[str, Any]:
+        """The settings that decide what the search does next; these must agree to resume it."""
+        return {name: value for name, value in self.to_json().items() if name not in BUDGETS}
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits over `course`."""
+        text = json.dumps(self.course(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> SearchSettings:
+        """The inverse of `to_json`, and of `course` up to the budgets."""
+        known = {field.name for field in fields(cls)}
+        unknown = [str(name) for name in document if name not in known]
+        if unknown:
+            raise SearchError(
+                f"A search has no setting {', '.join(unknown)}; expected some of "
+                f"{', '.join(sorted(known))}."
+            )
+        return cls(**document)
+
+
+def _require_whole(name: str, value: Any, lowest: int, largest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= largest:
+        raise SearchError(
+            f"The search setting '{name}' is {value!r}; expected a whole number from {lowest} to "
+            f"{largest}."
+        )
+
+
+def _require_number(name: str, value: Any, lowest: float, largest: float) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not lowest <= value <= largest:
+        raise SearchError(
+            f"The search setting '{name}' is {value!r}; expected a number from {lowest:g} to "
+            f"{largest:g}."
+        )

@@ -1,0 +1,134 @@
+"""A cheap model of quality: which of many proposed schedules is worth rendering?
+
+Gaussian-process regression of the quality difference to the uncached run. Its kernel says what
+caching is like: a loss is the sum of losses of single (step, cell) reuses, and reuses of the same
+component, step or block cost alike. So a handful of schedules already says something about all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .operators import Grid
+
+Floats = npt.NDArray[np.float64]
+
+MOST_OBSERVATIONS = 400  # the newest; keeps one fit well below a second
+# Shares of the prior variance of one reuse: everything alike, by component, by step, by step and
+# component, by block, by cell over all steps, by step and cell.
+PRIORS = (
+    (4.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.5),
+    (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
+    (0.5, 0.5, 1.0, 1.0, 0.5, 1.0, 4.0),
+)
+CURVATURES = (0.0, 0.5, 2.0)
+SCALES = tuple(np.geomspace(0.1, 30.0, 8))
+
+
+def staleness(compute: npt.NDArray[np.bool_]) -> Floats:
+    """(n, steps, cells) -> how many steps old each used value is, 0 where it is computed."""
+    age = np.zeros(compute.shape)
+    for step in range(1, compute.shape[1]):
+        age[:, step] = np.where(compute[:, step], 0.0, age[:, step - 1] + 1.0)
+    return age
+
+
+class Features:
+    """Maps schedules to vectors in which a dot product counts the reuses two of them share."""
+
+    def __init__(self, grid: Grid, steps: int) -> None:
+        self.steps = steps
+        self._components = np.eye(grid.n_components)[grid.components]  # (cells, components)
+        self._blocks = np.eye(grid.n_blocks)[grid.blocks]  # (cells, blocks)
+
+    def levels(self, compute: npt.NDArray[np.bool_]) -> list[Floats]:
+        """One (n, features) array per entry of a prior.
+
+        Every level gives the all-reuse schedule about the length 1. A reuse weighs with the square
+        root of its age: an older value is worse, but not in proportion.
+        """
+        weight = np.sqrt(staleness(compute))
+        weight /= np.sqrt(max(self.steps / 2, 1.0))
+        n, steps, cells = weight.shape
+        by_step_component = weight @ self._components
+        by_block = weight.sum(axis=1) @ self._blocks
+        raw = [
+            weight.sum(axis=(1, 2))[:, None],
+            by_step_component.sum(axis=1),
+            weight.sum(axis=2),
+            by_step_component.reshape(n, -1),
+            by_block,
+            weight.sum(axis=1),
+            weight.reshape(n, -1),
+        ]
+        return [level * np.sqrt(level.shape[1]) / (steps * cells) for level in raw]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Posterior of the quality difference at n schedules: mean (n,) and covariance (n, n)."""
+
+    mean: Floats
+    covariance: Floats
+
+    def draw(self, rng: np.random.Generator) -> Floats:
+        """One plausible truth, (n,): agrees with itself across schedules that are alike."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        return self.mean + root @ rng.standard_normal(len(self.mean))
+
+
+class Surrogate:
+    """Fitted once per generation to the schedules scored so far.
+
+    compute: (n, steps, cells); quality: (n,) mean differences to uncached; variance: (n,) their
+    squared standard errors. The uncached schedule needs no observation: the model has no constant.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        compute: npt.NDArray[np.bool_],
+        quality: Floats,
+        variance: Floats,
+    ) -> None:
+        self._features = features
+        compute = compute[-MOST_OBSERVATIONS:]
+        quality, variance = quality[-MOST_OBSERVATIONS:], variance[-MOST_OBSERVATIONS:]
+        self._unit = float(np.sqrt(np.mean(quality**2))) or 1.0
+        self._levels = features.levels(compute)
+        y, noise = quality / self._unit, variance / self._unit**2 + 1e-4
+        best = -np.inf
+        grams = [level @ level.T for level in self._levels]
+        for prior in PRIORS:
+            linear = sum(w * g for w, g in zip(prior, grams, strict=True))
+            linear = np.asarray(linear)
+            size = float(np.mean(np.diag(linear))) or 1.0
+            for curvature in CURVATURES:
+                shape = linear / size + curvature * (linear / size) ** 2
+                for scale in SCALES:
+                    lower = np.linalg.cholesky(scale * shape + np.diag(noise))
+                    white = np.linalg.solve(lower, y)
+                    evidence = -0.5 * float(white @ white) - float(np.log(np.diag(lower)).sum())
+                    if evidence > best:
+                        best = evidence
+                        self._choice = (prior, curvature, scale, size)
+                        self._lower, self._white = lower, white
+
+    def _kernel(self, first: list[Floats], second: list[Floats]) -> Floats:
+        prior, curvature, scale, size = self._choice
+        linear = np.asarray(
+            sum(w * (a @ b.T) for w, a, b in zip(prior, first, second, strict=True))
+        )
+        return scale * (linear / size + curvature * (linear / size) ** 2)
+
+    def predict(self, compute: npt.NDArray[np.bool_]) -> Prediction:
+        """What to expect of (n, steps, cells) schedules."""
+        levels = self._features.levels(compute)
+        across = np.linalg.solve(self._lower, self._kernel(self._levels, levels))
+        mean = across.T @ self._white
+        covariance = self._kernel(levels, levels) - across.T @ across
+        return Prediction(mean * self._unit, covariance * self._unit**2)
