@@ -1,4 +1,4 @@
-"""Which model is this? A short hash of its class, configuration, some weights and its LoRA patches."""
+"""Which model is this? A hash of its class, configuration, some weights and its patches."""
 
 from __future__ import annotations
 

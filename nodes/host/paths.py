@@ -1,4 +1,4 @@
-"""Where the pack reads and writes files, and the rule that a name from a widget stays in its folder."""
+"""Where the pack reads and writes files; a name from a widget stays in its folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from ...ecad_search.library import ScheduleLibrary
 
 PACK_FOLDER = Path(__file__).resolve().parents[2]
 SCHEDULES = "ecad_schedules"  # the host's name of models/ecad_schedules
+SCORERS = "image_reward"
+SCORER_ENDINGS = (".pt", ".safetensors", ".json", ".txt")
 
 
 def register_schedule_folder() -> None:
-    """Tell the host about models/ecad_schedules, so extra_model_paths.yaml and GET /models know it."""
+    """Tell the host of models/ecad_schedules: extra_model_paths.yaml and GET /models know it."""
     default = str(Path(folder_paths.models_dir) / SCHEDULES)
     folder_paths.add_model_folder_path(SCHEDULES, default, is_default=True)
     # A new name starts without extensions, which the host reads as "every file".
@@ -27,6 +29,25 @@ def schedule_folders() -> list[Path]:
     if SCHEDULES not in folder_paths.folder_names_and_paths:
         register_schedule_folder()
     return [Path(folder) for folder in folder_paths.get_folder_paths(SCHEDULES)]
+
+
+def scorer_files(*endings: str) -> list[str]:
+    """Files with one of `endings` in models/image_reward."""
+    if SCORERS not in folder_paths.folder_names_and_paths:
+        default = str(Path(folder_paths.models_dir) / SCORERS)
+        folder_paths.add_model_folder_path(SCORERS, default, is_default=True)
+        folder_paths.folder_names_and_paths[SCORERS][1].update(SCORER_ENDINGS)
+    return [n for n in folder_paths.get_filename_list(SCORERS) if n.lower().endswith(endings)]
+
+
+def scorer_file(name: str) -> Path:
+    """A file that `scorer_files` listed."""
+    path = folder_paths.get_full_path(SCORERS, name) if name in scorer_files("") else None
+    if path is None:
+        raise StorageError(
+            f"There is no file '{name}' in models/{SCORERS}; put it there and refresh the list."
+        )
+    return Path(path)
 
 
 def schedule_library() -> ScheduleLibrary:
@@ -67,7 +88,7 @@ def input_path(name: str) -> Path:
 
 
 def confined(folder: Path, name: str, described: str) -> Path:
-    """`folder / name`, refused when it would lie outside `folder` or has characters no system allows."""
+    """`folder / name`; refused outside `folder`, or with characters some system forbids."""
     expected = f"expected a relative name inside {described}, such as 'mine/first'"
     parts = re.split(r"[\\/]", name)
     if not name.strip() or any(part.strip(" .") == "" for part in parts):
@@ -79,3 +100,8 @@ def confined(folder: Path, name: str, described: str) -> Path:
     if not path.is_relative_to(root):  # a link that leads out of the folder
         raise StorageError(f"'{name}' leads out of {described}; {expected}.")
     return path
+
+
+def output_name(path: Path) -> str:
+    """A `result_path` as users see it in ComfyUI's output folder: 'ecad/search.front.json'."""
+    return f"ecad/{path.relative_to(results_folder().resolve()).as_posix()}"

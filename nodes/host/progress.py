@@ -46,7 +46,7 @@ class NodeProgress:
         return True
 
     def update(self, done: float, *, preview: Image.Image | None = None) -> None:
-        """Move the bar; cheap enough for every sampling step. Stops the node when it is cancelled."""
+        """Move the bar, as often as you like. Stops the node when it is cancelled."""
         stop_if_cancelled()
         finished = done >= self.total
         show = preview is not None and (finished or self.due("preview", PREVIEW_SECONDS))

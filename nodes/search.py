@@ -1,0 +1,425 @@
+"""The node that searches schedules for the connected model, sampler settings and scorer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..ecad_search.core.front import Front, FrontPoint
+from ..ecad_search.core.schedule import Schedule
+from ..ecad_search.errors import EcadError
+from ..ecad_search.evolution.journal import Journal
+from ..ecad_search.evolution.search import Job, Search
+from ..ecad_search.evolution.settings import SearchSettings
+from ..ecad_search.scorers.scorer import Scorer
+from .host.evaluation import Evaluator, Pictures, UnusableResult, side_by_side
+from .host.paths import confined, output_name, result_path, results_folder
+from .host.progress import NodeProgress, spoken_seconds
+from .host.rendering import (
+    EncodedCalibration,
+    Renderer,
+    SamplerSettings,
+    is_out_of_memory,
+    release_memory,
+)
+from .host.schema import field, schema
+from .types import CalibrationType, FrontType, SamplerSettingsType, ScheduleType, ScorerType
+
+EVENT = "ecad.search"
+log = logging.getLogger("ComfyUI-ECAD")
+
+
+class SearchNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="ECAD_Search",
+            display_name="ECAD Search",
+            category="ECAD",
+            description=(
+                "Searches schedules that make this model faster at the least loss of quality, by "
+                "rendering calibration pictures with and without reuse. Cancel keeps everything: "
+                "queue the same graph again and it goes on; a finished search returns at once."
+            ),
+            search_aliases=["evolve", "optimize", "cache schedule", "speed up", "pareto"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="The model to speed up, without a schedule on it."),
+                io.Vae.Input("vae", tooltip="Decodes the pictures that the scorer looks at."),
+                CalibrationType.Input(
+                    "calibration", tooltip="The prompts and seeds every candidate is judged on."
+                ),
+                SamplerSettingsType.Input(
+                    "sampler_settings", tooltip="How you sample: a schedule is made for that."
+                ),
+                ScorerType.Input(
+                    "scorer",
+                    tooltip="What quality is. It is compared with the uncached run, pair by pair.",
+                ),
+                io.Int.Input(
+                    "images",
+                    default=1000,
+                    min=2,
+                    max=10_000_000,
+                    tooltip=(
+                        "Budget: pictures to render, the uncached ones included. At least twice "
+                        "the calibration samples, better twenty times. A finished search goes on "
+                        "when this is raised."
+                    ),
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=["ecad+", "paper"],
+                    default="ecad+",
+                    tooltip=(
+                        "ecad+ drops hopeless candidates after a few pictures. paper is the "
+                        "published search with its own population and operators; needs far more."
+                    ),
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**53 - 1,
+                    tooltip="Seed of the search itself; the pictures' seeds are the calibration's.",
+                ),
+                io.String.Input(
+                    "journal",
+                    default="",
+                    tooltip=(
+                        "Name of the journal in output/ecad. Empty: a name made from the model and "
+                        "all settings, so changing any of them starts a new search."
+                    ),
+                ),
+                ScheduleType.Input(
+                    "start_from",
+                    optional=True,
+                    tooltip="A schedule to begin with, beside the built-in ones.",
+                ),
+                field(
+                    io.Float,
+                    "minutes",
+                    default=0.0,
+                    min=0.0,
+                    max=100_000.0,
+                    step=1.0,
+                    round=0.01,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Stop after this time of rendering and scoring. 0 is no limit.",
+                ),
+                field(
+                    io.Int,
+                    "generations",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Stop after this many generations. 0 is no limit.",
+                ),
+                field(
+                    io.Int,
+                    "population",
+                    default=0,
+                    min=0,
+                    max=10_000,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How many candidates may breed, 4 or more. 0 lets the mode choose.",
+                ),
+                field(
+                    io.Int,
+                    "offspring",
+                    default=0,
+                    min=0,
+                    max=10_000,
+                    optional=True,
+                    advanced=True,
+                    tooltip="New candidates in each generation. 0 lets the mode choose.",
+                ),
+                field(
+                    io.Int,
+                    "first_samples",
+                    default=4,
+                    min=2,
+                    max=32,
+                    optional=True,
+                    advanced=True,
+                    tooltip="ecad+: samples a new candidate gets before it is first judged.",
+                ),
+                field(
+                    io.Float,
+                    "confidence",
+                    default=0.9,
+                    min=0.5,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    optional=True,
+                    advanced=True,
+                    tooltip="ecad+: how sure to be that a candidate is worse before dropping it.",
+                ),
+            ],
+            outputs=[
+                FrontType.Output(
+                    display_name="front", tooltip="The schedules found, from fast to faithful."
+                ),
+                io.String.Output(
+                    display_name="front_path",
+                    tooltip="The front's JSON file, inside ComfyUI's output folder.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, journal: str | None = "") -> bool | str:
+        if journal:
+            try:
+                confined(results_folder(), journal, "ComfyUI's output/ecad folder")
+            except EcadError as error:
+                return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        vae: Any,
+        calibration: EncodedCalibration,
+        sampler_settings: SamplerSettings,
+        scorer: Scorer,
+        images: int,
+        mode: str,
+        seed: int,
+        journal: str,
+        start_from: Schedule | None = None,
+        minutes: float = 0.0,
+        generations: int = 0,
+        population: int = 0,
+        offspring: int = 0,
+        first_samples: int = 4,
+        confidence: float = 0.9,
+    ) -> io.NodeOutput:
+        settings = SearchSettings(
+            mode=mode,
+            seed=seed,
+            images=images,
+            minutes=minutes or None,
+            generations=generations or None,
+            population=population or None,
+            offspring=offspring or None,
+            first_block=first_samples,
+            confidence=confidence,
+        )
+        renderer = Renderer(model, vae, calibration, sampler_settings)
+        identity = {**renderer.identity(), "scorer": scorer.name}
+        seeds = [] if start_from is None else [start_from]
+        name = journal.strip() or default_name(identity, settings, seeds)
+        front_path = result_path(name, ".front.json")
+        with Journal(result_path(name, ".jsonl"), identity) as records:
+            run = SearchRun(
+                search=Search(
+                    settings,
+                    renderer.architecture,
+                    renderer.steps,
+                    renderer.workload,
+                    len(calibration.prompts.samples),
+                    records,
+                    seeds=seeds,
+                ),
+                evaluator=Evaluator(renderer, scorer),
+                progress=NodeProgress(cls.hidden.unique_id if cls.hidden else None, images),
+                front_path=front_path,
+            )
+            front = run.finish()
+        shown = {"text": (run.summary(),), "ecad_search": (run.payload(),)}
+        return io.NodeOutput(front, output_name(front_path), ui=shown)
+
+
+def default_name(
+    identity: Mapping[str, Any], settings: SearchSettings, seeds: list[Schedule]
+) -> str:
+    """A journal name that changes with everything that makes it another search."""
+    parts = [identity, settings.hash, [schedule.key for schedule in seeds]]
+    text = json.dumps(parts, sort_keys=True)
+    return f"search-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+@dataclass(eq=False)
+class SearchRun:
+    """One queueing of the node: from where the journal stands to the end of the budget."""
+
+    search: Search
+    evaluator: Evaluator
+    progress: NodeProgress
+    front_path: Path
+    resumed_images: int = 0
+    failed: int = 0
+    saved: Front | None = None
+
+    def finish(self) -> Front:
+        """Work through the jobs that are left; returns the front, which is also on the disk."""
+        self.resumed_images = self.search.progress.images
+        self.report(force=True)
+        try:
+            while (job := self.search.ask()) is not None:
+                self.do(job)
+        finally:
+            self.evaluator.scorer.unload()
+        front = self.save_front()
+        self.report(force=True)
+        log.info("ECAD: %s", self.summary())
+        return front
+
+    def do(self, job: Job) -> None:
+        """Render and score one job, and write down what came of it."""
+        done = self.search.progress.images
+        started = time.perf_counter()
+        failure = ""
+        try:
+            scores, pictures = self.evaluator.evaluate(
+                job.candidate.schedule, job.samples, lambda images: self.step(done + images)
+            )
+        except UnusableResult as error:
+            failure = str(error)
+        except Exception as error:
+            # An interrupt passes through here on hosts where it is an Exception.
+            if not is_out_of_memory(error):
+                raise
+            failure = "out of memory"
+        if failure:
+            release_memory()
+            self.failed += 1
+            log.warning("ECAD: candidate %s failed: %s", job.candidate.key, failure)
+            self.search.fail(job, failure)
+            return
+        self.search.tell(job, scores, seconds=time.perf_counter() - started)
+        if self.saved is None or keys_of(self.search.front) != keys_of(self.saved):
+            self.save_front()
+        self.show(job, pictures)
+        self.report()
+
+    def save_front(self) -> Front:
+        front = annotated(self.search.front, self.evaluator)
+        front.save(self.front_path)
+        self.saved = self.search.front
+        return front
+
+    # --- what the user sees ----------------------------------------------------------------------
+
+    def step(self, images: float) -> None:
+        self.progress.update(images)
+
+    def show(self, job: Job, pictures: Pictures) -> None:
+        """Preview: the uncached picture beside the candidate's."""
+        first = job.samples[0]
+        reference = None
+        if job.candidate.origin != "uncached":
+            reference = self.evaluator.references.get(first)
+        self.progress.update(
+            self.search.progress.images, preview=side_by_side(reference, pictures[0])
+        )
+
+    def report(self, *, force: bool = False) -> None:
+        self.progress.text(self.line(), force=force)
+        self.progress.event(EVENT, self.payload(), force=force)
+
+    def line(self) -> str:
+        now = self.search.progress
+        parts = [f"generation {now.generation}", f"{now.images} of {now.images_budget} images"]
+        if now.best is not None and now.best.cost < 1:
+            parts.append(f"best {now.best.describe()}")
+        if now.eta_seconds is not None and not self.search.finished:
+            parts.append(f"{spoken_seconds(now.eta_seconds)} left")
+        return " · ".join(parts)
+
+    def payload(self) -> dict[str, Any]:
+        """What a plot needs; the same in the event and in the node's ui output."""
+        now, front = self.search.progress, self.search.front
+        return {
+            "generation": now.generation,
+            "images": now.images,
+            "images_budget": now.images_budget,
+            "candidates": now.candidates,
+            "best": None if now.best is None else described(now.best),
+            "seconds": round(now.seconds, 2),
+            "eta_seconds": None if now.eta_seconds is None else round(now.eta_seconds, 1),
+            "finished": self.search.finished,
+            "points": [[p.cost, p.quality, p.schedule.key] for p in front.members],
+            "references": [[p.cost, p.quality, p.schedule.name] for p in front.references],
+        }
+
+    def summary(self) -> str:
+        now, front = self.search.progress, self.search.front
+        rendered = now.images - self.resumed_images
+        parts = [
+            f"{len(front.members)} schedules on the front after {now.images} images, "
+            f"{now.candidates} candidates and {now.generation} generations"
+        ]
+        if rendered < now.images:
+            parts.append(f"{rendered} of the images rendered now, the others were in the journal")
+        if now.best is not None:
+            parts.append(f"knee: {now.best.describe()}")
+        if self.failed:
+            parts.append(f"{self.failed} candidates failed, see the log")
+        return "; ".join(parts) + "."
+
+
+def described(point: FrontPoint) -> dict[str, Any]:
+    return {
+        "key": point.schedule.key,
+        "name": point.schedule.name,
+        "cost": point.cost,
+        "speedup": point.speedup,
+        "quality": point.quality,
+        "quality_stderr": point.quality_stderr,
+    }
+
+
+def keys_of(front: Front) -> list[str]:
+    return [point.schedule.key for point in front]
+
+
+def annotated(front: Front, evaluator: Evaluator) -> Front:
+    """The front whose schedules also say on which model and sampling they were found."""
+    renderer = evaluator.renderer
+    settings, calibration = renderer.settings, renderer.calibration
+    sampling: dict[str, Any] = {
+        "sampler": settings.sampler,
+        "scheduler": settings.scheduler if settings.sigmas is None else "sigmas",
+        "cfg": settings.cfg,
+        "width": settings.width,
+        "height": settings.height,
+    }
+    if calibration.guidance:
+        sampling["guidance"] = calibration.guidance
+    identity = front.info.get("identity", {})
+    found = {
+        "sampling": sampling,
+        "model": {"fingerprint": identity.get("model", ""), "family": renderer.architecture.family},
+    }
+    scored = {
+        "scorer": evaluator.scorer.name,
+        "prompts": calibration.prompts.source,
+        "seeds_per_prompt": calibration.prompts.seeds_per_prompt,
+    }
+
+    def with_origin(point: FrontPoint) -> FrontPoint:
+        objectives = [
+            {**objective, **scored} if objective.get("name") == "quality" else objective
+            for objective in point.schedule.info.get("objectives", [])
+        ]
+        info = {**point.schedule.info, **found, "objectives": objectives}
+        return replace(point, schedule=replace(point.schedule, info=info))
+
+    return Front(tuple(with_origin(point) for point in front), front.info)

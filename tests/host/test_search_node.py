@@ -1,0 +1,322 @@
+"""The search node on real models of the real host: runs, stops, resumes, and survives bad candidates."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+STEPS = 4
+SAMPLES = 2
+
+
+class TinyVae:
+    """The surface of the host's VAE that rendering uses, round a fixed linear decoder of 4 channels."""
+
+    def __init__(self):
+        self.patcher = SimpleNamespace(model=torch.nn.Linear(1, 1), backup={}, patches={})
+        with torch.no_grad():
+            self.patcher.model.weight.fill_(1.0)
+            self.patcher.model.bias.fill_(0.0)
+        self.decoded = 0
+
+    def spacial_compression_encode(self):
+        return 1
+
+    def decode(self, latents):
+        self.decoded += len(latents)
+        return (latents[:, :3].movedim(1, -1) / 8 + 0.5).clamp(0, 1)
+
+
+class TestScorer:
+    """SSIM by the library, with a switch that breaks what comes after the uncached run."""
+
+    __test__ = False
+    needs_reference = True
+
+    def __init__(self, pack, *, after=10**9, failure=None):
+        self.inner = pack.module("ecad_search.scorers.reference_similarity").ReferenceSimilarity()
+        self.name = "ssim"
+        self.after, self.failure, self.scored = after, failure, 0
+
+    def score(self, images, prompts, references=None):
+        self.scored += len(images)
+        if self.scored > self.after and not torch.equal(images, references):
+            if isinstance(self.failure, BaseException):
+                raise self.failure
+            if self.failure is not None:
+                return [self.failure] * len(images)
+        return self.inner.score(images, prompts, references)
+
+    def unload(self):
+        pass
+
+
+@pytest.fixture
+def output(comfy, tmp_path):
+    """A fresh output folder of the host."""
+    before = comfy.folder_paths.get_output_directory()
+    comfy.folder_paths.set_output_directory(str(tmp_path))
+    yield tmp_path
+    comfy.folder_paths.set_output_directory(before)
+
+
+@pytest.fixture
+def calibration(pack, conditioning):
+    """Two prompts of one length, or of the lengths given."""
+
+    def build(lengths=(6, 6), seeds_per_prompt=1, seed=0):
+        prompts = pack.module("ecad_search.calibration").CalibrationPrompts(
+            tuple(f"prompt {i}" for i in range(len(lengths))), seeds_per_prompt, seed, "test"
+        )
+        return pack.module("nodes.host.rendering").EncodedCalibration(
+            prompts=prompts,
+            positives=tuple(conditioning(i + 1, tokens=n) for i, n in enumerate(lengths)),
+            negative=conditioning(99),
+            negative_text="",
+            guidance=0.0,
+            clip="test",
+        )
+
+    return build
+
+
+@pytest.fixture
+def settings(pack):
+    def build(**changes):
+        values = {
+            "steps": STEPS,
+            "cfg": 2.0,
+            "sampler": "euler",
+            "scheduler": "simple",
+            "width": 36,
+            "height": 36,
+            "batch": 2,
+        }
+        return pack.module("nodes.host.rendering").SamplerSettings(**(values | changes))
+
+    return build
+
+
+@pytest.fixture
+def search(pack, output, tiny_pixart, calibration, settings):
+    """Runs the node; keywords replace its inputs."""
+    node = pack.module("nodes.search").SearchNode
+
+    def run(**changes):
+        inputs = {
+            "model": tiny_pixart(depth=2, flow=True),
+            "vae": TinyVae(),
+            "calibration": calibration(),
+            "sampler_settings": settings(),
+            "scorer": TestScorer(pack),
+            "images": 24,
+            "mode": "ecad+",
+            "seed": 0,
+            "journal": "",
+            "population": 4,
+        }
+        with torch.inference_mode():
+            return node.execute(**(inputs | changes))
+
+    return run
+
+
+@pytest.fixture
+def uninterrupted(comfy):
+    """Whatever a test does to the host's Cancel flag, the next test starts without it."""
+    yield
+    comfy.model_management.interrupt_current_processing(False)
+
+
+def journal_of(output, name=None):
+    files = sorted((output / "ecad").glob("*.jsonl")) if name is None else [output / "ecad" / name]
+    assert 1 == len(files)
+    return files[0]
+
+
+def test_a_search_finds_schedules_that_are_cheaper_than_the_uncached_run(search, output):
+    front, path = search().args
+    assert (output / path).is_file()
+    assert [] == [point for point in front if not 0 < point.cost <= 1]
+    assert min(point.cost for point in front.members) < 0.8
+    assert 0.0 == max(front, key=lambda point: point.cost).quality
+    found = front.members[0].schedule.info
+    assert {"sampler": "euler", "scheduler": "simple", "cfg": 2.0, "width": 36, "height": 36} == (
+        found["sampling"]
+    )
+    assert 16 == len(found["model"]["fingerprint"])
+    assert "ssim" == found["objectives"][0]["scorer"]
+
+
+def test_the_front_file_holds_the_front(search, output, pack):
+    front, path = search().args
+    loaded = pack.module("ecad_search.core.front").Front.load(output / path)
+    assert [point.schedule.key for point in front] == [point.schedule.key for point in loaded]
+
+
+def test_the_ui_output_has_the_points_so_that_history_shows_them(search):
+    shown = search().ui
+    payload = json.loads(json.dumps(shown["ecad_search"][0]))
+    assert payload["finished"]
+    assert payload["points"] and payload["references"]
+    assert 24 >= payload["images"] > 20
+    assert "front" in shown["text"][0]
+
+
+def test_a_finished_search_returns_at_once(search):
+    first = search().args[0]
+    vae = TinyVae()
+    second = search(vae=vae).args[0]
+    assert 0 == vae.decoded
+    assert [point.schedule.key for point in first] == [point.schedule.key for point in second]
+
+
+def test_a_finished_search_goes_on_when_the_budget_is_raised(search, output):
+    search()
+    vae = TinyVae()
+    search(vae=vae, images=30)
+    journal_of(output)  # still one
+    assert 0 < vae.decoded <= 6 + SAMPLES  # and the uncached pictures, which only memory held
+
+
+@pytest.mark.usefixtures("uninterrupted")
+def test_cancel_keeps_everything_and_the_same_graph_resumes(comfy, pack, search, output):
+    class Cancelling(TestScorer):
+        def score(self, images, prompts, references=None):
+            if self.scored >= 10:
+                comfy.model_management.interrupt_current_processing()
+            return super().score(images, prompts, references)
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        search(scorer=Cancelling(pack))
+    before = journal_of(output).read_bytes()
+    assert len(before.splitlines()) > 4
+    resumed = search().args[0]
+    after = journal_of(output).read_bytes()
+    assert after.startswith(before)
+    for file in (output / "ecad").iterdir():
+        file.unlink()
+    whole = search().args[0]
+    assert after == journal_of(output).read_bytes()
+    assert whole.to_json() == resumed.to_json()
+
+
+@pytest.mark.usefixtures("uninterrupted")
+def test_cancel_stops_between_two_steps(comfy, search, output, tiny_pixart):
+    model = tiny_pixart(depth=2, flow=True)
+    evaluations = []
+
+    def count(apply, arguments):
+        evaluations.append(1)
+        if len(evaluations) == 2:
+            comfy.model_management.interrupt_current_processing()
+        return apply(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    model.set_model_unet_function_wrapper(count)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        search(model=model)
+    assert len(evaluations) < 2 + 2  # the step it was pressed in, in one or two model calls
+
+
+def test_changing_the_sampler_settings_starts_a_new_journal(search, output, settings):
+    search()
+    search(sampler_settings=settings(cfg=3.0))
+    assert 2 == len(list((output / "ecad").glob("*.jsonl")))
+
+
+def test_the_batch_size_does_not_start_a_new_journal(search, output, settings):
+    search()
+    vae = TinyVae()
+    search(sampler_settings=settings(batch=1), vae=vae)
+    assert 0 == vae.decoded
+
+
+def test_a_journal_of_another_search_is_refused_in_one_sentence(search, pack, settings):
+    search(journal="mine")
+    error = pack.module("ecad_search.errors").JournalError
+    with pytest.raises(error, match="belongs to another search"):
+        search(journal="mine", sampler_settings=settings(cfg=3.0))
+
+
+def test_two_searches_on_one_journal_are_refused(search, pack, output):
+    errors = pack.module("ecad_search.errors")
+    journal = pack.module("ecad_search.evolution.journal").Journal
+    (output / "ecad").mkdir()
+    with journal(output / "ecad" / "mine.jsonl"), pytest.raises(errors.JournalError):
+        search(journal="mine")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/x", "a/../../b", "..", "a\\..\\..\\b", "c:x"])
+def test_a_journal_name_that_leaves_the_folder_is_refused_before_sampling(pack, output, name):
+    node = pack.module("nodes.search").SearchNode
+    assert "output/ecad" in str(node.validate_inputs(journal=name))
+
+
+def test_a_journal_may_lie_in_a_sub_folder(pack, output):
+    assert pack.module("nodes.search").SearchNode.validate_inputs(journal="flux/first") is True
+
+
+@pytest.mark.parametrize("failure", [float("nan"), torch.OutOfMemoryError("no memory")])
+def test_a_candidate_that_fails_leaves_the_race_and_the_search_goes_on(
+    search, pack, output, failure
+):
+    class FailsOnce(TestScorer):
+        def score(self, images, prompts, references=None):
+            try:
+                return super().score(images, prompts, references)
+            finally:
+                if self.scored > self.after and not torch.equal(images, references):
+                    self.failure = None
+
+    front = search(scorer=FailsOnce(pack, after=SAMPLES, failure=failure)).args[0]
+    records = [json.loads(line) for line in journal_of(output).read_text().splitlines()]
+    assert 1 == len([record for record in records if "failed" in record])
+    assert len(front.members) > 1
+
+
+def test_a_scorer_that_gives_no_number_for_the_uncached_run_is_an_error(search, pack):
+    class Broken(TestScorer):
+        def score(self, images, prompts, references=None):
+            return [float("nan")] * len(images)
+
+    error = pack.module("ecad_search.errors").ScorerError
+    with pytest.raises(error, match="uncached picture of sample 0"):
+        search(scorer=Broken(pack))
+
+
+def test_pictures_that_are_not_numbers_are_an_error_of_the_uncached_run(search, pack):
+    class Black(TinyVae):
+        def decode(self, latents):
+            return super().decode(latents) * float("nan")
+
+    error = pack.module("ecad_search.errors").SearchError
+    with pytest.raises(error, match="uncached run failed"):
+        search(vae=Black())
+
+
+def test_a_model_that_carries_a_schedule_is_refused(search, pack, tiny_pixart):
+    patching = pack.module("nodes.host.patching")
+    model = tiny_pixart(depth=2, flow=True)
+    presets = pack.module("ecad_search.core.presets")
+    schedule = presets.fora(patching.detect_architecture(model), STEPS, 2)
+    with pytest.raises(pack.module("ecad_search.errors").SearchError, match="already carries"):
+        search(model=patching.apply_schedule(model, schedule))
+
+
+def test_a_sampler_that_follows_no_schedule_is_refused(search, pack, settings):
+    with pytest.raises(pack.module("ecad_search.errors").SearchError, match="dpm_adaptive"):
+        search(sampler_settings=settings(sampler="dpm_adaptive"))
+
+
+def test_a_search_can_begin_with_a_schedule_of_the_user(search, pack, tiny_pixart, output):
+    presets = pack.module("ecad_search.core.presets")
+    architecture = pack.module("nodes.host.patching").detect_architecture(
+        tiny_pixart(depth=2, flow=True)
+    )
+    mine = presets.fora(architecture, STEPS, 4)
+    search(start_from=mine)
+    records = [json.loads(line) for line in journal_of(output).read_text().splitlines()]
+    assert mine.key in {c["key"] for r in records for c in r.get("candidates", [])}
