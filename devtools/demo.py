@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from .websocket import WebSocket, WebSocketClosed
 SEARCH = "ECAD_Search"
 FRONT_PLOT = "ECAD_FrontPlot"
 BUDGET_INPUTS = ("images", "images_budget", "budget")
-RESULTS = ("front.json", "best.json", "front.png", "grid.png", "summary.json")
+# What is brought back, and where ComfyUI's base directory has it; the first pattern that fits counts.
+RESULTS = {
+    "front.json": ("*/front.json", "output/ecad/*.front.json"),
+    "best.json": ("*/best.json", "models/ecad_schedules/*.json"),
+    "front.png": ("*/front.png",),
+    "grid.png": ("*/grid.png",),
+    "summary.json": ("*/summary.json",),
+}
 
 Workflow = dict[str, dict[str, Any]]
 
@@ -80,10 +88,13 @@ class Progress:
 
 
 def describe_best(best: Any) -> str | None:
-    """`best` of the search event: a speed-up, or a point of the front with one."""
-    if isinstance(best, dict):
-        best = best.get("speedup")
-    return None if best is None else f"{best:.2f}x"
+    """`best` of the search event, a point of the front: quality is the loss against uncached."""
+    if not best or best.get("speedup") is None:
+        return None
+    quality = best.get("quality")
+    return f"{best['speedup']:.2f}x" + (
+        f" at quality {quality:+.3f}" if quality is not None else ""
+    )
 
 
 def run(server: Server, workflow: Workflow, status: StatusLine) -> dict[str, Any]:
@@ -149,7 +160,12 @@ def _messages(server: Server, events: WebSocket) -> Iterator[tuple[str, dict[str
 
 def collect(base: Path, workflow: Workflow, outputs: dict[str, Any], out: Path) -> dict[str, Path]:
     """Copy the results from ComfyUI's base directory to `out`; the missing ones are left out."""
-    found = dict(_files_named(base, set(RESULTS)))
+    files = sorted(_files(base))
+    found = {}
+    for name, patterns in RESULTS.items():
+        fitting = [file for pattern in patterns for file in files if fnmatch(file, pattern)]
+        if fitting:
+            found[name] = base / fitting[0]
     if (plot := _front_plot(base, workflow, outputs)) is not None:
         found["front.png"] = plot
     out.mkdir(parents=True, exist_ok=True)
@@ -161,11 +177,12 @@ def collect(base: Path, workflow: Workflow, outputs: dict[str, Any], out: Path) 
     return copied
 
 
-def _files_named(base: Path, names: set[str]) -> Iterator[tuple[str, Path]]:
+def _files(base: Path) -> Iterator[str]:
+    """Every file below `base` but for the linked pack, relative to it and with "/" between."""
     for folder, folders, files in os.walk(base):
-        folders[:] = [name for name in sorted(folders) if name != "custom_nodes"]
-        for name in names.intersection(files):
-            yield name, Path(folder) / name
+        folders[:] = [name for name in folders if name != "custom_nodes"]
+        for name in files:
+            yield (Path(folder) / name).relative_to(base).as_posix()
 
 
 def _front_plot(base: Path, workflow: Workflow, outputs: dict[str, Any]) -> Path | None:
