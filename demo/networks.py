@@ -1,4 +1,4 @@
-"""The networks of the demo model that ComfyUI has no class of its own for: a tiny VAE and a tiny text encoder.
+"""The networks of the demo that ComfyUI has no class for: a tiny VAE and a tiny text encoder.
 
 The diffusion transformer itself is not here: it is the host's own `PixArtMS`, see
 `nodes/host/demo_model.py`.
@@ -85,7 +85,7 @@ class EmojiVAE(nn.Module):
 
 
 class CaptionTokenizer:
-    """Words -> ids of a closed vocabulary, padded to CAPTION_TOKENS. 0 pads, 1 is any unknown word."""
+    """Words -> ids of a closed vocabulary, CAPTION_TOKENS of them; 0 pads, 1 is unknown."""
 
     PAD, UNKNOWN = 0, 1
 

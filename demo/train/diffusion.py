@@ -26,9 +26,16 @@ from ..networks import (
     EmojiTextEncoder,
     EmojiVAE,
 )
-from .pictures import BACKGROUNDS, caption, held_out_colour, load_pictures, on_background, vocabulary
+from .pictures import (
+    BACKGROUNDS,
+    caption,
+    held_out_colour,
+    load_pictures,
+    on_background,
+    vocabulary,
+)
 
-BATCH = 64
+BATCH = 32
 PEAK_RATE = 1.5e-3
 CAPTION_DROPOUT = 0.1
 COLOURS = list(BACKGROUNDS)

@@ -1,4 +1,4 @@
-"""The pictures, captions and hold-out of the demo model: Fluent emoji on six coloured backgrounds."""
+"""The demo's pictures, captions and hold-out: Fluent emoji on six coloured backgrounds."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ BACKGROUNDS = {
 }
 
 LABELS = """
-grinning face; grinning squinting face; face with tears of joy; winking face; smiling face with halo;
-smiling face with hearts; smiling face with heart-eyes; star-struck; kissing face with closed eyes;
-squinting face with tongue; thinking face; zipper-mouth face; neutral face; sleeping face;
-face with medical mask; nauseated face; hot face; cold face; exploding head; cowboy hat face;
-partying face; smiling face with sunglasses; nerd face; face with open mouth; loudly crying face;
-face screaming in fear; enraged face; smiling face with horns; skull; pile of poo; clown face; ogre;
-ghost; alien; robot; red heart; broken heart; monkey face; dog face; wolf; fox; raccoon;
-cat face; lion; tiger face; horse face; unicorn; cow face; pig face; mouse face; hamster; rabbit face;
-bear; polar bear; koala; panda; elephant; giraffe; hedgehog; turkey; rooster; baby chick; penguin;
-duck; owl; flamingo; parrot; frog; crocodile; turtle; snake; dragon face; T-Rex; spouting whale;
-dolphin; tropical fish; blowfish; shark; octopus; crab; snail; butterfly; honeybee; lady beetle;
-rose; sunflower; tulip; evergreen tree; palm tree; cactus; four leaf clover; maple leaf; mushroom;
-grapes; watermelon; tangerine; lemon; banana; pineapple; red apple; green apple; cherries; strawberry;
-kiwi fruit; tomato; avocado; eggplant; carrot; ear of corn; broccoli; bread; croissant; pretzel;
-pancakes; cheese wedge; hamburger; french fries; pizza; hot dog; taco; egg; cooking; popcorn; sushi;
-ice cream; doughnut; cookie; birthday cake; cupcake; chocolate bar; lollipop; honey pot; hot beverage;
-tropical drink; beer mug; house; castle; tent; locomotive; bus; fire engine; police car; automobile;
-tractor; bicycle; sailboat; helicopter; rocket; flying saucer; alarm clock; ringed planet; star;
-rainbow; umbrella with rain drops; fire; droplet; snowman without snow; jack-o-lantern; Christmas tree;
-balloon; wrapped gift; trophy; soccer ball; basketball; bullseye; pool 8 ball; crystal ball; game die;
-teddy bear; artist palette; crown; top hat; gem stone; guitar; drum; camera; light bulb; books;
-money bag; key; bomb; magnet; microscope
+grinning face; grinning squinting face; face with tears of joy; winking face; smiling face with
+halo; smiling face with hearts; smiling face with heart-eyes; star-struck; kissing face with
+closed eyes; squinting face with tongue; thinking face; zipper-mouth face; neutral face;
+sleeping face; face with medical mask; nauseated face; hot face; cold face; exploding head;
+cowboy hat face; partying face; smiling face with sunglasses; nerd face; face with open mouth;
+loudly crying face; face screaming in fear; enraged face; smiling face with horns; skull; pile
+of poo; clown face; ogre; ghost; alien; robot; red heart; broken heart; monkey face; dog face;
+wolf; fox; raccoon; cat face; lion; tiger face; horse face; unicorn; cow face; pig face; mouse
+face; hamster; rabbit face; bear; polar bear; koala; panda; elephant; giraffe; hedgehog; turkey;
+rooster; baby chick; penguin; duck; owl; flamingo; parrot; frog; crocodile; turtle; snake;
+dragon face; T-Rex; spouting whale; dolphin; tropical fish; blowfish; shark; octopus; crab;
+snail; butterfly; honeybee; lady beetle; rose; sunflower; tulip; evergreen tree; palm tree;
+cactus; four leaf clover; maple leaf; mushroom; grapes; watermelon; tangerine; lemon; banana;
+pineapple; red apple; green apple; cherries; strawberry; kiwi fruit; tomato; avocado; eggplant;
+carrot; ear of corn; broccoli; bread; croissant; pretzel; pancakes; cheese wedge; hamburger;
+french fries; pizza; hot dog; taco; egg; cooking; popcorn; sushi; ice cream; doughnut; cookie;
+birthday cake; cupcake; chocolate bar; lollipop; honey pot; hot beverage; tropical drink; beer
+mug; house; castle; tent; locomotive; bus; fire engine; police car; automobile; tractor;
+bicycle; sailboat; helicopter; rocket; flying saucer; alarm clock; ringed planet; star; rainbow;
+umbrella with rain drops; fire; droplet; snowman without snow; jack-o-lantern; Christmas tree;
+balloon; wrapped gift; trophy; soccer ball; basketball; bullseye; pool 8 ball; crystal ball;
+game die; teddy bear; artist palette; crown; top hat; gem stone; guitar; drum; camera; light
+bulb; books; money bag; key; bomb; magnet; microscope
 """
 
 
@@ -62,10 +63,11 @@ def load_pictures(emoji_folder: Path, data_folder: Path, size: int) -> list[Pict
         entry = by_label[label]
         code = entry["hexcode"].lower()
         stem = code.removesuffix("-fe0f")
-        files = [emoji_folder / f"{code}.webp", emoji_folder / f"{stem}.webp", emoji_folder / f"{stem}-fe0f.webp"]
+        files = [emoji_folder / f"{name}.webp" for name in (code, stem, f"{stem}-fe0f")]
         path = next(path for path in files if path.exists())
         with Image.open(path) as image:
-            square = image.convert("RGBA").crop((0, 0, 256, 256)).resize((size, size), Image.LANCZOS)
+            square = image.convert("RGBA").crop((0, 0, 256, 256))
+            square = square.resize((size, size), Image.Resampling.LANCZOS)
         # One-word tags that do not repeat the label; the rest only makes captions long.
         tags = tuple(t for t in entry["tags"] if t.isalpha() and t not in label.lower())[:6]
         pictures.append(Picture(label.lower(), tags, np.asarray(square, np.float32) / 255))
@@ -74,8 +76,8 @@ def load_pictures(emoji_folder: Path, data_folder: Path, size: int) -> list[Pict
 
 def on_background(picture: Picture, colour: str) -> np.ndarray:
     """(size, size, 3) float32 in [0, 1]."""
-    alpha = picture.rgba[..., 3:]
-    return picture.rgba[..., :3] * alpha + (1 - alpha) * np.array(BACKGROUNDS[colour], np.float32) / 255
+    rgb, alpha = picture.rgba[..., :3], picture.rgba[..., 3:]
+    return rgb * alpha + (1 - alpha) * np.array(BACKGROUNDS[colour], np.float32) / 255
 
 
 def held_out_colour(index: int) -> str:

@@ -1,0 +1,135 @@
+"""Does the demo model do what it is for? Measured in the real host, on its own training captions.
+
+    python -m demo.train.verify --comfyui .host/ComfyUI --images 200 --out demo_output/verify
+
+Prints the top-5 retrieval of uncached pictures by Emoji-Reward, the reward over FORA N = 2, 3, 5, 7
+against the uncached run on the same prompts and seeds, and PSNR to it; writes grid.png and
+verify.json. Exits with 1 when a promise of demo/README.md does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import itertools
+import json
+import sys
+import time
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERY = (2, 3, 5, 7)
+TOP_5_PROMISE = 0.60
+
+
+def load_pack(comfyui: Path) -> ModuleType:
+    """This pack, imported in this process the way ComfyUI imports it, with ComfyUI on the CPU."""
+    # Our folder `nodes` must not stand in front of ComfyUI's module of that name.
+    sys.path[:] = [str(comfyui), *(p for p in sys.path if Path(p or ".").resolve() != ROOT)]
+    sys.argv = sys.argv[:1]
+    importlib.import_module("comfy.cli_args").args.cpu = True
+    spec = spec_from_file_location("ecad_pack", ROOT / "__init__.py")
+    assert spec is not None and spec.loader is not None
+    sys.modules["ecad_pack"] = pack = module_from_spec(spec)
+    spec.loader.exec_module(pack)
+    return pack
+
+
+def training_captions(pack_module) -> list[str]:
+    """One caption per picture, on a background it was trained on; the order of LABELS."""
+    pictures = pack_module("demo.train.pictures")
+    labels = [" ".join(label.split()).lower() for label in pictures.LABELS.split(";")]
+    colours = [pictures.training_colours(i) for i in range(len(labels))]
+    return [
+        pictures.caption(label, allowed[i % len(allowed)])
+        for i, (label, allowed) in enumerate(zip(labels, colours, strict=True))
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--comfyui", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=Path("demo_output/verify"))
+    args = parser.parse_args()
+    load_pack(args.comfyui.resolve())
+
+    def module(name: str):
+        return importlib.import_module(f"ecad_pack.{name}")
+
+    rendering, presets = module("nodes.host.rendering"), module("ecad_search.core.presets")
+    model, clip, vae = module("nodes.host.demo_model").load_demo_model()
+    captions = training_captions(module)
+    rounds = -(-args.images // len(captions))
+    prompts = module("ecad_search.calibration").CalibrationPrompts(
+        tuple(captions), seeds_per_prompt=rounds, seed=1234, source="training captions"
+    )
+
+    def encoded(text: str):
+        return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+    calibration = rendering.EncodedCalibration(
+        prompts, tuple(encoded(c) for c in captions), encoded(""), "", 0.0, "emoji"
+    )
+    settings = rendering.SamplerSettings(
+        steps=20, cfg=3.0, sampler="dpmpp_2m", width=96, height=96, batch=16
+    )
+    renderer = rendering.Renderer(model, vae, calibration, settings)
+    reward = module("ecad_search.scorers.emoji_reward").EmojiReward()
+    indices = range(args.images)
+    words = [prompts.samples[i].prompt for i in indices]
+
+    started = time.monotonic()
+    uncached = renderer.render(None, indices)
+    seconds = time.monotonic() - started
+    top_5 = float(np.mean(reward.caption_ranks(uncached, words, captions) < 5))
+    scores = {"uncached": np.array(reward.score(uncached, words))}
+    rows = [{"name": "uncached", "reward": float(scores["uncached"].mean())}]
+    pictures = [uncached]
+    for every in EVERY:
+        cached = renderer.render(presets.fora(renderer.architecture, 20, every), indices)
+        scores[f"FORA {every}"] = np.array(reward.score(cached, words))
+        difference = scores[f"FORA {every}"] - scores["uncached"]
+        error = ((cached - uncached) ** 2).mean((1, 2, 3)).clamp_min(1e-10)
+        rows.append(
+            {
+                "name": f"FORA every {every}",
+                "reward": float(scores[f"FORA {every}"].mean()),
+                "paired_difference": float(difference.mean()),
+                "standard_error": float(difference.std(ddof=1) / len(difference) ** 0.5),
+                "psnr_to_uncached": float((-10 * error.log10()).mean()),
+            }
+        )
+        pictures.append(cached)
+
+    means = [row["reward"] for row in rows]
+    falls = all(a > b for a, b in itertools.pairwise(means))
+    print(f"{args.images} images, uncached {args.images / seconds:.2f} images/s")
+    print(f"top-5 retrieval among {len(captions)} training captions: {100 * top_5:.1f} %")
+    for row in rows:
+        print("  ".join(f"{k} {v:.4f}" if k != "name" else f"{v:14}" for k, v in row.items()))
+    print(f"reward falls monotonically: {falls}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_grid(pictures, args.out / "grid.png")
+    report = {"images": args.images, "top_5": top_5, "monotone": falls, "rows": rows}
+    (args.out / "verify.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0 if falls and top_5 >= TOP_5_PROMISE else 1
+
+
+def save_grid(pictures, path: Path, columns: int = 16) -> None:
+    """Uncached on top, one row for each FORA below it, for three bands of captions."""
+    from PIL import Image
+
+    bands = [
+        np.concatenate([np.concatenate(list(p[i : i + columns].numpy()), 1) for p in pictures])
+        for i in range(0, min(3 * columns, len(pictures[0]) - columns + 1), columns)
+    ]
+    Image.fromarray((np.concatenate(bands) * 255).round().astype("uint8")).save(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
