@@ -19,8 +19,8 @@ from .websocket import WebSocket, WebSocketClosed
 
 SEARCH = "ECAD_Search"
 FRONT_PLOT = "ECAD_FrontPlot"
-BUDGET_INPUTS = ("images", "images_budget", "budget")
-# What is brought back, and where ComfyUI's base directory has it; the first pattern that fits counts.
+BUDGET = "images"
+# What is brought back, and where it is below ComfyUI's base directory; the first fit counts.
 RESULTS = {
     "front.json": ("*/front.json", "output/ecad/*.front.json"),
     "best.json": ("*/best.json", "models/ecad_schedules/*.json"),
@@ -43,11 +43,10 @@ def load_workflow(path: Path, images: int | None = None) -> Workflow:
     if images < 1:
         raise Problem(f"--images has to be at least 1, not {images}.")
     searches = [node["inputs"] for node in workflow.values() if node["class_type"] == SEARCH]
-    budgets = [(inputs, name) for inputs in searches for name in BUDGET_INPUTS if name in inputs]
-    if not budgets:
-        raise Problem(f"--images needs a {SEARCH} node with a budget in {path}, which has none.")
-    for inputs, name in budgets:
-        inputs[name] = images
+    if not searches:
+        raise Problem(f"--images needs a {SEARCH} node in {path}, which has none.")
+    for inputs in searches:
+        inputs[BUDGET] = images
     return workflow
 
 
@@ -91,10 +90,8 @@ def describe_best(best: Any) -> str | None:
     """`best` of the search event, a point of the front: quality is the loss against uncached."""
     if not best or best.get("speedup") is None:
         return None
-    quality = best.get("quality")
-    return f"{best['speedup']:.2f}x" + (
-        f" at quality {quality:+.3f}" if quality is not None else ""
-    )
+    shown = f"{best['speedup']:.2f}x"
+    return shown if best.get("quality") is None else f"{shown} at quality {best['quality']:+.3f}"
 
 
 def run(server: Server, workflow: Workflow, status: StatusLine) -> dict[str, Any]:
