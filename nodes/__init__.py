@@ -4,12 +4,40 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .apply_schedule import ApplySchedule
+from .cache_loader import CacheLoader
+from .calibration_prompts import CalibrationPromptsNode
+from .combine_scorers import CombineScorers
 from .demo_model import LoadDemoModel
+from .emoji_reward_scorer import EmojiRewardScorer
+from .empty_latent import EmptyLatent
+from .front_plot import FrontPlot
 from .host.paths import register_schedule_folder
+from .image_reward_scorer import ImageRewardScorer
+from .pick_from_front import PickFromFront
+from .reference_similarity_scorer import ReferenceSimilarityScorer
+from .sampler_settings import SamplerSettingsNode
+from .save_schedule import SaveSchedule
+from .schedule_preview import SchedulePreview
+from .search import SearchNode
 
 # In the order of their use. Ids never change: saved workflows name them.
 MENU: list[type[io.ComfyNode]] = [
+    CacheLoader,
+    SchedulePreview,
     LoadDemoModel,
+    EmptyLatent,
+    CalibrationPromptsNode,
+    SamplerSettingsNode,
+    EmojiRewardScorer,
+    ReferenceSimilarityScorer,
+    ImageRewardScorer,
+    CombineScorers,
+    SearchNode,
+    FrontPlot,
+    PickFromFront,
+    SaveSchedule,
+    ApplySchedule,
 ]
 
 

@@ -1,0 +1,60 @@
+"""The node that puts a schedule from a link on a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..ecad_search.core.schedule import Schedule
+from .host.patching import CacheOptions, apply_schedule
+from .host.run_report import facts, reporter, say
+from .host.schema import field, schema
+from .types import ScheduleType
+
+
+class ApplySchedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="ECAD_ApplySchedule",
+            display_name="Apply ECAD Schedule",
+            category="ECAD",
+            description=(
+                "Puts a schedule on a model: the ECAD Cache Loader for one that comes from another "
+                "node, such as Pick from ECAD Front."
+            ),
+            search_aliases=["cache", "speed up", "reuse"],
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="A PixArt model, or the ECAD Demo Model."),
+                ScheduleType.Input("schedule", tooltip="A schedule made for this model."),
+                field(
+                    io.Boolean,
+                    "fix_small_latents",
+                    default=False,
+                    advanced=True,
+                    tooltip=(
+                        "Lets PixArt sample below 264 px, where ComfyUI divides by zero. Off "
+                        "leaves that code alone."
+                    ),
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The model under the schedule; the input is not changed.")
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, schedule: Schedule, fix_small_latents: bool = False
+    ) -> io.NodeOutput:
+        node_id = cls.hidden.unique_id if cls.hidden else None
+        patched = apply_schedule(
+            model,
+            schedule,
+            options=CacheOptions(fix_small_latents=fix_small_latents),
+            on_report=reporter(node_id),
+        )
+        say(node_id, facts(schedule))
+        return io.NodeOutput(patched)

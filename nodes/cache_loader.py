@@ -1,0 +1,118 @@
+"""The node for everyone: choose a schedule from the list, and the model gets faster."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..ecad_search.errors import EcadError
+from .host.patching import CacheOptions, apply_schedule
+from .host.paths import schedule_library
+from .host.run_report import facts, reporter, say
+from .host.schema import field, schema
+from .types import ScheduleType
+
+log = logging.getLogger("ComfyUI-ECAD")
+
+
+class CacheLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="ECAD_CacheLoader",
+            display_name="ECAD Cache Loader",
+            category="ECAD",
+            description=(
+                "Makes a diffusion transformer faster by reusing the outputs of its components "
+                "between steps, on a schedule. Put it between the model loader and the sampler."
+            ),
+            search_aliases=["cache", "speed up", "faster", "acceleration", "reuse"],
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="A PixArt model, or the ECAD Demo Model."),
+                io.Combo.Input(
+                    "schedule",
+                    options=schedule_names(),
+                    tooltip=(
+                        "What to reuse when. The first part of the name is the model it is made "
+                        "for, the last one its steps; 'my/...' are files in "
+                        "models/ecad_schedules. Press R to read the folders again."
+                    ),
+                ),
+                field(
+                    io.Boolean,
+                    "fix_small_latents",
+                    default=False,
+                    advanced=True,
+                    tooltip=(
+                        "Lets PixArt sample below 264 px, where ComfyUI divides by zero. Off "
+                        "leaves that code alone."
+                    ),
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The model under the schedule; the input is not changed."),
+                ScheduleType.Output(
+                    display_name="schedule",
+                    tooltip="The schedule itself, for ECAD Schedule Preview and others.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, schedule: str | None = None) -> bool | str:
+        # Naming the combo here replaces the host's "value not in list" by these sentences.
+        if schedule is None:
+            return True
+        try:
+            schedule_library().load(schedule)
+        except EcadError as error:
+            return advice(schedule) or str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, schedule: str | None = None, **_: Any) -> str:
+        """An edited schedule file is loaded again."""
+        try:
+            return hashlib.sha256(schedule_library().path(schedule or "").read_bytes()).hexdigest()
+        except (EcadError, OSError):
+            return ""  # execute says what is wrong
+
+    @classmethod
+    def execute(cls, model: Any, schedule: str, fix_small_latents: bool = False) -> io.NodeOutput:
+        node_id = cls.hidden.unique_id if cls.hidden else None
+        chosen = schedule_library().load(schedule)
+        patched = apply_schedule(
+            model,
+            chosen,
+            options=CacheOptions(fix_small_latents=fix_small_latents),
+            on_report=reporter(node_id),
+        )
+        say(node_id, facts(chosen))
+        return io.NodeOutput(patched, chosen)
+
+
+def schedule_names() -> list[str]:
+    """The names in the list. An unreadable folder must not take the node out of the menu."""
+    try:
+        return schedule_library().names()
+    except (EcadError, OSError) as error:
+        log.warning("ECAD: the schedule folders cannot be read: %s", error)
+        return []
+
+
+def advice(name: str) -> str | None:
+    """What to say about a name that is not in the list; None for one that is there but broken."""
+    names = schedule_names()
+    if name in names:
+        return None
+    near = difflib.get_close_matches(name, names, n=1)
+    return (
+        f"Schedule '{name}' is not installed: no file of that name came with the pack or is in "
+        "models/ecad_schedules; copy it there and press R, or choose another"
+        + (f", such as '{near[0]}'." if near else ".")
+    )

@@ -1,0 +1,47 @@
+"""Shows on a node, after each sampling, what its schedule made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...ecad_search.core.cost import relative_cost
+from ...ecad_search.core.schedule import Schedule
+from ...ecad_search.engine.report import MIB, RunReport
+from .progress import prompt_server
+
+
+def reporter(node_id: str | None) -> Callable[[RunReport], None]:
+    """What `apply_schedule` tells about each run goes to the node that applied the schedule.
+
+    The run happens while another node (the sampler) executes, and the log line is the engine's.
+    """
+    return lambda report: say(node_id, node_text(report))
+
+
+def say(node_id: str | None, text: str) -> None:
+    """Show text on a node, in the client that queued the graph; nothing without a server."""
+    server = prompt_server()
+    send = getattr(server, "send_progress_text", None)
+    if send is not None and node_id is not None:
+        send(text, node_id, server.client_id)
+
+
+def node_text(report: RunReport) -> str:
+    """The report in short lines, as wide as a node."""
+    lines = [f"Last run: {report.reused_fraction:.0%} of the components reused"]
+    speed = f"{report.predicted_speedup:.2f}x fewer MACs"
+    if report.measured_speedup is not None:
+        speed += f", {report.measured_speedup:.2f}x faster"
+    lines.append(speed)
+    lines.append(f"{report.seconds:.1f} s, {report.peak_bytes / MIB:.0f} MiB held")
+    lines.extend(report.messages)
+    return "\n".join(lines)
+
+
+def facts(schedule: Schedule) -> str:
+    """What is known about a schedule before it runs."""
+    native = schedule.architecture.native_workload()
+    return (
+        f"{schedule.steps} steps, {schedule.computed_fraction:.0%} of the components computed, "
+        f"{1 / relative_cost(schedule, native):.2f}x fewer MACs"
+    )

@@ -1,0 +1,91 @@
+"""The node that takes one schedule out of a front."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..ecad_search.core.front import Front, FrontPoint
+from .host.run_report import say
+from .host.schema import schema
+from .types import FrontType, ScheduleType
+
+SPEEDUP, QUALITY, KNEE = "target speed-up", "minimum quality", "knee"
+
+
+class PickFromFront(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="ECAD_PickFromFront",
+            display_name="Pick from ECAD Front",
+            category="ECAD",
+            description="Takes the schedule out of a search's front that suits you best.",
+            search_aliases=["choose", "pareto", "best schedule"],
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                FrontType.Input("front", tooltip="What ECAD Search found."),
+                io.Combo.Input(
+                    "by",
+                    options=[KNEE, SPEEDUP, QUALITY],
+                    default=KNEE,
+                    tooltip=(
+                        "knee: the most speed for the quality it costs. target speed-up: the best "
+                        "quality at that speed. minimum quality: the fastest of that quality."
+                    ),
+                ),
+                io.Float.Input(
+                    "target_speedup",
+                    default=2.0,
+                    min=1.0,
+                    max=100.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="How many times fewer MACs at least. Used by 'target speed-up'.",
+                ),
+                io.Float.Input(
+                    "minimum_quality",
+                    default=0.0,
+                    min=-1000.0,
+                    max=1000.0,
+                    step=0.005,
+                    round=0.0001,
+                    tooltip=(
+                        "Mean score minus that of the uncached run: 0 is as good, negative is "
+                        "worse. Used by 'minimum quality'."
+                    ),
+                ),
+            ],
+            outputs=[
+                ScheduleType.Output(display_name="schedule", tooltip="The schedule picked."),
+                io.String.Output(
+                    display_name="facts", tooltip="Its speed-up, quality and name as text."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, front: Front, by: str, target_speedup: float = 2.0, minimum_quality: float = 0.0
+    ) -> io.NodeOutput:
+        if by == SPEEDUP:
+            point = front.pick_speedup(target_speedup)
+        elif by == QUALITY:
+            point = front.pick_quality(minimum_quality)
+        else:
+            point = front.pick_knee()
+        text = facts_of(point)
+        say(cls.hidden.unique_id if cls.hidden else None, text)
+        return io.NodeOutput(point.schedule, text)
+
+
+def facts_of(point: FrontPoint) -> str:
+    schedule = point.schedule
+    return "\n".join(
+        (
+            f"{schedule.name or schedule.key} for {schedule.architecture.describe()}",
+            f"{schedule.steps} steps, {schedule.computed_fraction:.0%} of the components computed",
+            f"{point.speedup:.2f}x fewer MACs than uncached",
+            f"quality {point.quality:+.4f} ± {point.quality_stderr:.4f} to uncached "
+            f"({point.samples} samples)",
+        )
+    )
