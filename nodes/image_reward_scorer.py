@@ -22,8 +22,8 @@ class ImageRewardScorer(io.ComfyNode):
             category="ECAD/scorers",
             description=(
                 "Human preference by ImageReward (arXiv:2304.05977), which the ECAD paper used. "
-                f"Needs THUDM/ImageReward's ImageReward.pt and med_config.json in models/{SCORERS}, "
-                "vocab.txt of bert-base-uncased beside them, and "
+                f"models/{SCORERS} must hold ImageReward.pt and med_config.json of "
+                "THUDM/ImageReward and vocab.txt of bert-base-uncased. Needs "
                 "`pip install --no-deps image-reward`."
             ),
             search_aliases=["quality", "human preference", "judge"],

@@ -285,29 +285,28 @@ class SearchRun:
         """Render and score one job, and write down what came of it."""
         done = self.search.progress.images
         started = time.perf_counter()
-        failure = ""
         try:
             scores, pictures = self.evaluator.evaluate(
                 job.candidate.schedule, job.samples, lambda images: self.step(done + images)
             )
         except UnusableResult as error:
-            failure = str(error)
+            return self.fail(job, str(error))
         except Exception as error:
             # An interrupt passes through here on hosts where it is an Exception.
             if not is_out_of_memory(error):
                 raise
-            failure = "out of memory"
-        if failure:
-            release_memory()
-            self.failed += 1
-            log.warning("ECAD: candidate %s failed: %s", job.candidate.key, failure)
-            self.search.fail(job, failure)
-            return
+            return self.fail(job, "out of memory")
         self.search.tell(job, scores, seconds=time.perf_counter() - started)
         if self.saved is None or keys_of(self.search.front) != keys_of(self.saved):
             self.save_front()
         self.show(job, pictures)
         self.report()
+
+    def fail(self, job: Job, reason: str) -> None:
+        release_memory()
+        self.failed += 1
+        log.warning("ECAD: candidate %s failed: %s", job.candidate.key, reason)
+        self.search.fail(job, reason)
 
     def save_front(self) -> Front:
         front = annotated(self.search.front, self.evaluator)

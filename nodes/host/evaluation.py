@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 from PIL import Image
@@ -15,7 +16,7 @@ from ...ecad_search.scorers.scorer import Scorer
 from .rendering import Renderer
 
 PREVIEWED = 16  # uncached pictures kept when the scorer does not need them
-Pictures = torch.Tensor  # (N, H, W, 3) uint8 on the CPU: what a saved file would hold
+Pictures: TypeAlias = torch.Tensor  # (N, H, W, 3) uint8 on the CPU: what a saved file would hold
 
 
 class UnusableResult(Exception):

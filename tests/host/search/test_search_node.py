@@ -1,127 +1,14 @@
-"""The search node on real models of the real host: runs, stops, resumes, and survives bad candidates."""
+"""The search node on real models of the real host: it runs, stops, resumes, and survives."""
 
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 STEPS = 4
-SAMPLES = 2
-
-
-class TinyVae:
-    """The surface of the host's VAE that rendering uses, round a fixed linear decoder of 4 channels."""
-
-    def __init__(self):
-        self.patcher = SimpleNamespace(model=torch.nn.Linear(1, 1), backup={}, patches={})
-        with torch.no_grad():
-            self.patcher.model.weight.fill_(1.0)
-            self.patcher.model.bias.fill_(0.0)
-        self.decoded = 0
-
-    def spacial_compression_encode(self):
-        return 1
-
-    def decode(self, latents):
-        self.decoded += len(latents)
-        return (latents[:, :3].movedim(1, -1) / 8 + 0.5).clamp(0, 1)
-
-
-class TestScorer:
-    """SSIM by the library, with a switch that breaks what comes after the uncached run."""
-
-    __test__ = False
-    needs_reference = True
-
-    def __init__(self, pack, *, after=10**9, failure=None):
-        self.inner = pack.module("ecad_search.scorers.reference_similarity").ReferenceSimilarity()
-        self.name = "ssim"
-        self.after, self.failure, self.scored = after, failure, 0
-
-    def score(self, images, prompts, references=None):
-        self.scored += len(images)
-        if self.scored > self.after and not torch.equal(images, references):
-            if isinstance(self.failure, BaseException):
-                raise self.failure
-            if self.failure is not None:
-                return [self.failure] * len(images)
-        return self.inner.score(images, prompts, references)
-
-    def unload(self):
-        pass
-
-
-@pytest.fixture
-def output(comfy, tmp_path):
-    """A fresh output folder of the host."""
-    before = comfy.folder_paths.get_output_directory()
-    comfy.folder_paths.set_output_directory(str(tmp_path))
-    yield tmp_path
-    comfy.folder_paths.set_output_directory(before)
-
-
-@pytest.fixture
-def calibration(pack, conditioning):
-    """Two prompts of one length, or of the lengths given."""
-
-    def build(lengths=(6, 6), seeds_per_prompt=1, seed=0):
-        prompts = pack.module("ecad_search.calibration").CalibrationPrompts(
-            tuple(f"prompt {i}" for i in range(len(lengths))), seeds_per_prompt, seed, "test"
-        )
-        return pack.module("nodes.host.rendering").EncodedCalibration(
-            prompts=prompts,
-            positives=tuple(conditioning(i + 1, tokens=n) for i, n in enumerate(lengths)),
-            negative=conditioning(99),
-            negative_text="",
-            guidance=0.0,
-            clip="test",
-        )
-
-    return build
-
-
-@pytest.fixture
-def settings(pack):
-    def build(**changes):
-        values = {
-            "steps": STEPS,
-            "cfg": 2.0,
-            "sampler": "euler",
-            "scheduler": "simple",
-            "width": 36,
-            "height": 36,
-            "batch": 2,
-        }
-        return pack.module("nodes.host.rendering").SamplerSettings(**(values | changes))
-
-    return build
-
-
-@pytest.fixture
-def search(pack, output, tiny_pixart, calibration, settings):
-    """Runs the node; keywords replace its inputs."""
-    node = pack.module("nodes.search").SearchNode
-
-    def run(**changes):
-        inputs = {
-            "model": tiny_pixart(depth=2, flow=True),
-            "vae": TinyVae(),
-            "calibration": calibration(),
-            "sampler_settings": settings(),
-            "scorer": TestScorer(pack),
-            "images": 24,
-            "mode": "ecad+",
-            "seed": 0,
-            "journal": "",
-            "population": 4,
-        }
-        with torch.inference_mode():
-            return node.execute(**(inputs | changes))
-
-    return run
+SAMPLES = 2  # of the calibration
 
 
 @pytest.fixture
@@ -166,32 +53,34 @@ def test_the_ui_output_has_the_points_so_that_history_shows_them(search):
     assert "front" in shown["text"][0]
 
 
-def test_a_finished_search_returns_at_once(search):
+def test_a_finished_search_returns_at_once(search, tiny_vae):
     first = search().args[0]
-    vae = TinyVae()
+    vae = tiny_vae()
     second = search(vae=vae).args[0]
     assert 0 == vae.decoded
     assert [point.schedule.key for point in first] == [point.schedule.key for point in second]
 
 
-def test_a_finished_search_goes_on_when_the_budget_is_raised(search, output):
+def test_a_finished_search_goes_on_when_the_budget_is_raised(search, output, tiny_vae):
     search()
-    vae = TinyVae()
+    vae = tiny_vae()
     search(vae=vae, images=30)
     journal_of(output)  # still one
     assert 0 < vae.decoded <= 6 + SAMPLES  # and the uncached pictures, which only memory held
 
 
 @pytest.mark.usefixtures("uninterrupted")
-def test_cancel_keeps_everything_and_the_same_graph_resumes(comfy, pack, search, output):
-    class Cancelling(TestScorer):
+def test_cancel_keeps_everything_and_the_same_graph_resumes(
+    comfy, pack, search, output, test_scorer
+):
+    class Cancelling(test_scorer):
         def score(self, images, prompts, references=None):
             if self.scored >= 10:
                 comfy.model_management.interrupt_current_processing()
             return super().score(images, prompts, references)
 
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        search(scorer=Cancelling(pack))
+        search(scorer=Cancelling())
     before = journal_of(output).read_bytes()
     assert len(before.splitlines()) > 4
     resumed = search().args[0]
@@ -227,9 +116,9 @@ def test_changing_the_sampler_settings_starts_a_new_journal(search, output, sett
     assert 2 == len(list((output / "ecad").glob("*.jsonl")))
 
 
-def test_the_batch_size_does_not_start_a_new_journal(search, output, settings):
+def test_the_batch_size_does_not_start_a_new_journal(search, output, settings, tiny_vae):
     search()
-    vae = TinyVae()
+    vae = tiny_vae()
     search(sampler_settings=settings(batch=1), vae=vae)
     assert 0 == vae.decoded
 
@@ -261,9 +150,9 @@ def test_a_journal_may_lie_in_a_sub_folder(pack, output):
 
 @pytest.mark.parametrize("failure", [float("nan"), torch.OutOfMemoryError("no memory")])
 def test_a_candidate_that_fails_leaves_the_race_and_the_search_goes_on(
-    search, pack, output, failure
+    search, pack, output, failure, test_scorer
 ):
-    class FailsOnce(TestScorer):
+    class FailsOnce(test_scorer):
         def score(self, images, prompts, references=None):
             try:
                 return super().score(images, prompts, references)
@@ -271,24 +160,24 @@ def test_a_candidate_that_fails_leaves_the_race_and_the_search_goes_on(
                 if self.scored > self.after and not torch.equal(images, references):
                     self.failure = None
 
-    front = search(scorer=FailsOnce(pack, after=SAMPLES, failure=failure)).args[0]
+    front = search(scorer=FailsOnce(after=SAMPLES, failure=failure)).args[0]
     records = [json.loads(line) for line in journal_of(output).read_text().splitlines()]
     assert 1 == len([record for record in records if "failed" in record])
     assert len(front.members) > 1
 
 
-def test_a_scorer_that_gives_no_number_for_the_uncached_run_is_an_error(search, pack):
-    class Broken(TestScorer):
+def test_a_scorer_that_gives_no_number_for_the_uncached_run_is_an_error(search, pack, test_scorer):
+    class Broken(test_scorer):
         def score(self, images, prompts, references=None):
             return [float("nan")] * len(images)
 
     error = pack.module("ecad_search.errors").ScorerError
     with pytest.raises(error, match="uncached picture of sample 0"):
-        search(scorer=Broken(pack))
+        search(scorer=Broken())
 
 
-def test_pictures_that_are_not_numbers_are_an_error_of_the_uncached_run(search, pack):
-    class Black(TinyVae):
+def test_pictures_that_are_not_numbers_are_an_error_of_the_uncached_run(search, pack, tiny_vae):
+    class Black(tiny_vae):
         def decode(self, latents):
             return super().decode(latents) * float("nan")
 
