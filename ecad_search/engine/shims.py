@@ -14,7 +14,7 @@ from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
 
 if TYPE_CHECKING:
-    from .run import Run
+    from .run import Call, Run
 
 
 def cell_modules(diffusion_model: Any, architecture: Architecture) -> list[nn.Module]:
@@ -61,19 +61,27 @@ def shimmed(run: Run, cells: Sequence[int], modules: Sequence[nn.Module]) -> Ite
 
 
 def _shim(run: Run, cell: int, original: Callable) -> Callable:
-    @wraps(original)
-    def forward(*args: Any, **kwargs: Any) -> Any:
+    def before(args: tuple, kwargs: dict) -> tuple[Call | None, Any, Any]:
         call = run.current_call
-        if call is None:
-            return original(*args, **kwargs)
         x = args[0] if args else next(iter(kwargs.values()))
-        value = call.reuse(cell, x)
-        if value is None:
-            value = original(*args, **kwargs)
-            call.computed(cell, x, value)
-        return value
+        return call, x, None if call is None else call.reuse(cell, x)
 
-    # Inside a compiled model the decision must stay Python: one graph for all rows would freeze it.
+    def after(call: Call, x: Any, value: Any) -> None:
+        call.computed(cell, x, value)
+
+    # Inside a compiled model the decision must stay Python: a graph would freeze one step's.
     # A process that has not imported dynamo compiles nothing, and importing it takes seconds.
     dynamo = sys.modules.get("torch._dynamo")
-    return dynamo.disable(forward, recursive=False) if dynamo is not None else forward
+    if dynamo is not None:
+        before, after = dynamo.disable(before), dynamo.disable(after)
+
+    @wraps(original)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        call, x, value = before(args, kwargs)
+        if value is None:
+            value = original(*args, **kwargs)
+            if call is not None:
+                after(call, x, value)
+        return value
+
+    return forward if dynamo is None else dynamo.disable(forward, recursive=False)

@@ -54,6 +54,7 @@ def comfy(tmp_path_factory) -> SimpleNamespace:
     sys.path.insert(0, folder)
     cli_args = importlib.import_module("comfy.cli_args")
     cli_args.args.cpu = True
+    cli_args.args.use_pytorch_cross_attention = True  # as on a GPU; also the fastest on a CPU
     import_torchvision_without_its_operators()
     folder_paths = importlib.import_module("folder_paths")
     scratch = tmp_path_factory.mktemp("comfyui")
@@ -188,3 +189,37 @@ def sample(comfy):
             )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def random_schedule(pack):
+    """Factory of a Schedule for `tiny_pixart` that computes each cell with probability `share`."""
+    import numpy as np
+
+    def build(seed, steps=8, blocks=3, share=0.45):
+        architectures = pack.module("ecad_search.architectures")
+        schedule = pack.module("ecad_search.core.schedule")
+        architecture = architectures.sized("pixart", {"blocks": blocks}, hidden=48)
+        rows = np.random.default_rng(seed).random((steps, architecture.n_cells)) < share
+        rows[0] = True
+        return schedule.Schedule(architecture, rows, name=f"random-{seed}")
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def uncached(pack):
+    """Factory of the Schedule for `tiny_pixart` that computes everything."""
+
+    def build(steps=8, blocks=3):
+        architectures = pack.module("ecad_search.architectures")
+        architecture = architectures.sized("pixart", {"blocks": blocks}, hidden=48)
+        return pack.module("ecad_search.core.presets").uncached(architecture, steps)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def apply(pack):
+    """nodes.host.patching.apply_schedule."""
+    return pack.module("nodes.host.patching").apply_schedule
