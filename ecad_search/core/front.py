@@ -114,7 +114,7 @@ class Front:
         )
 
     def pick_knee(self) -> FrontPoint:
-        """The point farthest from the line between the front's ends: most speed per quality lost."""
+        """The point farthest below the line between the front's ends: most speed for its loss."""
         choices = self._choices()
         if len(choices) < 3:
             # No bend to find: the cheapest is what caching is for.
@@ -256,7 +256,11 @@ def _point(entry: Any, source: str) -> FrontPoint:
     numbers: dict[str, float] = {}
     for name in NUMBERS:
         value = entry.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
             raise ScheduleError(
                 f"Field '{name}' of {source} is {value!r}, expected a finite number. "
                 "Export the front again."

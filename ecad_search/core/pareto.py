@@ -12,7 +12,7 @@ Points = npt.NDArray[np.float64]
 
 
 def dominates(a: npt.ArrayLike, b: npt.ArrayLike) -> bool:
-    """True when `a` is nowhere worse than `b` and somewhere better; equal points do not dominate."""
+    """True when `a` is nowhere worse than `b` and somewhere better; equal points do neither."""
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     return bool(np.all(first <= second) and np.any(first < second))
 

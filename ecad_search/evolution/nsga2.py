@@ -20,7 +20,7 @@ MOST_MATINGS = 100  # rounds of mating in which duplicates are thrown away befor
 
 
 class Survivors(NamedTuple):
-    """`indices` into the merged population, with the rank and crowding they survived by, (n,) each."""
+    """`indices` into the merged population, with rank and crowding at survival, (n,) each."""
 
     indices: npt.NDArray[np.int64]
     ranks: npt.NDArray[np.int64]
@@ -28,7 +28,7 @@ class Survivors(NamedTuple):
 
 
 def survive(points: npt.NDArray[np.float64], n: int, rng: np.random.Generator) -> Survivors:
-    """The `n` best of `points` (k, m): whole ranks first, the last one by crowding, ties at random."""
+    """The `n` best of `points` (k, m): whole ranks, the last by crowding, ties at random."""
     if not len(points):
         nothing = np.zeros(0, dtype=np.int64)
         return Survivors(nothing, nothing, np.zeros(0))

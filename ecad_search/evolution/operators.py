@@ -2,7 +2,7 @@
 
 Two kinds. The genome operators see a flat bit vector, as the paper's search does. The structured
 ones see (steps, cells) and know which cells belong to one component or one block, because that is
-how caching pays: a few coherent changes, not scattered bits. Row 0 always computes and is left alone.
+how caching pays: a few coherent changes, not scattered bits. Row 0 always computes and stays so.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ def choose(
 ) -> list[int]:
     """Indices into `pool`, best first: each adds most to the front under a draw of its own.
 
-    Every other choice measures loss by its square root: it looks for small losses at small speed-ups,
-    which a plain area would give up for large ones at the fast end.
+    Every other choice measures loss by its square root: it looks for small losses at small
+    speed-ups, which a plain area would give up for large ones at the fast end.
     """
     chosen: list[int] = []
     front = front.copy()
@@ -126,5 +126,6 @@ def choose(
                 break
             best = int(rng.choice(free))
         chosen.append(best)
-        front = np.vstack([front, [costs[best], max(float(losses[best]), 0.0)]])
+        taken = np.array([[costs[best], max(float(losses[best]), 0.0)]])
+        front = np.concatenate([front, taken])
     return chosen

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,8 @@ class Search:
         self._members: list[_Entry] = []  # of the current generation, in order
         self._genomes: list[npt.NDArray[np.bool_]] = []  # theirs, (steps, cells), as bred
         self._population: list[tuple[npt.NDArray[np.bool_], _Entry]] = []  # paper mode
+        # A schedule's key takes a millisecond on FLUX; each is asked for more than once.
+        self._made: dict[tuple[bytes, str], Schedule] = {}
         self._generation = -1
         self._barren = 0
         self._images = 0
@@ -328,6 +330,7 @@ class Search:
             members.append(entry)
             genomes.append(genome)
         self._generation, self._members, self._genomes = number, members, genomes
+        self._made.clear()
         self._barren = 0 if any(entry.is_open for entry in members) else self._barren + 1
 
     def _entry_for(
@@ -354,12 +357,13 @@ class Search:
         """What runs when `genome` is tried: the first step computes, lost work is left out."""
         compute = genome.copy()
         compute[0] = True
-        schedule = Schedule(self.architecture, compute, name=name).canonical()
-        return (
-            schedule
-            if name
-            else Schedule(self.architecture, schedule.compute, name=f"searched-{schedule.key[:8]}")
-        )
+        identity = (np.packbits(compute).tobytes(), name)
+        if identity not in self._made:
+            schedule = Schedule(self.architecture, compute, name=name).canonical()
+            if not name:
+                schedule = replace(schedule, name=f"searched-{schedule.key[:8]}")
+            self._made[identity] = schedule
+        return self._made[identity]
 
     # --- jobs ------------------------------------------------------------------------------------
 
@@ -527,7 +531,7 @@ class Search:
 
     def _candidate_record(self, proposal: Proposal) -> dict[str, Any]:
         fields: dict[str, Any] = {
-            "key": self._schedule(proposal.compute).key,
+            "key": self._schedule(proposal.compute, proposal.name).key,
             "origin": proposal.origin,
             "bits": np.packbits(proposal.compute).tobytes().hex(),
         }
@@ -557,7 +561,7 @@ class Search:
         """The first `n` that do something no candidate did before."""
         known, fresh = set(self._entries), []
         for proposal in made:
-            key = self._schedule(proposal.compute).key
+            key = self._schedule(proposal.compute, proposal.name).key
             if key not in known and len(fresh) < n:
                 known.add(key)
                 fresh.append(proposal)

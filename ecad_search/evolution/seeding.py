@@ -22,7 +22,7 @@ PAPER_EVENLY = {"attn": 20, "mlp": 18, "cross_attn": 7}
 
 
 class Seed(NamedTuple):
-    """A first candidate; `origin` says where it comes from; a reference is shown beside the front."""
+    """A first candidate and where it comes from; a reference is shown beside the front."""
 
     schedule: Schedule
     origin: str

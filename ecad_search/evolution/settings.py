@@ -42,7 +42,7 @@ class SearchSettings:
     population: int | None = None
     offspring: int | None = None
     first_block: int = 4
-    confidence: float = 0.9
+    confidence: float = 0.8
     guided: bool = True
     crossover_points: int = 4
     crossover_probability: float = 0.9

@@ -8,6 +8,7 @@ component, step or block cost alike. So a handful of schedules already says some
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -76,9 +77,12 @@ class Prediction:
 
     def draw(self, rng: np.random.Generator) -> Floats:
         """One plausible truth, (n,): agrees with itself across schedules that are alike."""
+        return self.mean + self._root @ rng.standard_normal(len(self.mean))
+
+    @cached_property
+    def _root(self) -> Floats:
         values, vectors = np.linalg.eigh(self.covariance)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        return self.mean + root @ rng.standard_normal(len(self.mean))
+        return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 class Surrogate:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from ecad_search.architectures import find
 from ecad_search.core import presets
 from ecad_search.core.cost import relative_cost

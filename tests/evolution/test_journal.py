@@ -9,11 +9,12 @@ import platform
 import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from ecad_search.errors import JournalError, StorageError
 from ecad_search.evolution import journal as journal_module
 from ecad_search.evolution.journal import Journal, encode_line
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 HEADER = {"settings": {"seed": 1, "population": 24}, "steps": 20}
 IDENTITY = {"model": "abc", "scorers": ["emoji-reward"]}
@@ -80,14 +81,16 @@ def test_a_last_line_of_garbage_is_set_aside(path):
 def test_a_corrupt_line_in_the_middle_is_named(path):
     lines = write(path).splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1] + b'{"n": 1, "sco\n' + lines[3])
-    with pytest.raises(JournalError, match="Line 3 of .*is not a journal record"):
+    with pytest.raises(JournalError, match=r"Line 3 of .*is not a journal record"):
         Journal(path, IDENTITY)
     write_again = path.with_name("other.jsonl")
     write(write_again)  # and the lock of the broken one was given back
     assert not path.with_name("search.jsonl.lock").exists()
 
 
-@pytest.mark.parametrize("content", [b"notes without a newline", b'{"format":"x"}\n', b"\xff\xd8\n"])
+@pytest.mark.parametrize(
+    "content", [b"notes without a newline", b'{"format":"x"}\n', b"\xff\xd8\n"]
+)
 def test_a_file_that_is_no_journal_is_left_alone(path, content):
     path.write_bytes(content)
     with pytest.raises(JournalError, match="is not a search journal"):
@@ -212,7 +215,7 @@ def test_a_lock_of_an_earlier_process_with_our_number_is_stale(path):
 def test_a_lock_of_another_machine_is_not_judged(path):
     lock = path.with_name("search.jsonl.lock")
     lock.write_text(json.dumps({"pid": 1, "host": "elsewhere", "process": "x"}))
-    with pytest.raises(JournalError, match="process 1 on 'elsewhere'.*delete '"):
+    with pytest.raises(JournalError, match=r"process 1 on 'elsewhere'.*delete '"):
         Journal(path, IDENTITY)
     assert lock.exists()
 

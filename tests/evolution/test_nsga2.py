@@ -6,15 +6,14 @@ import time
 
 import numpy as np
 import pytest
-from ecad_search.core import pareto
-from ecad_search.evolution import nsga2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-points_sets = arrays(
-    float, st.tuples(st.integers(1, 30), st.just(2)), elements=st.integers(0, 6)
-)
+from ecad_search.core import pareto
+from ecad_search.evolution import nsga2
+
+points_sets = arrays(float, st.tuples(st.integers(1, 30), st.just(2)), elements=st.integers(0, 6))
 
 
 @given(points_sets, st.integers(1, 30), st.integers(0, 99))
@@ -122,7 +121,10 @@ def one_min_max(genomes):
 def knapsack(genomes):
     """Two values to maximise, one weight limit; overweight costs as much as it weighs."""
     rng = np.random.default_rng(77)
-    values, weights = rng.integers(10, 100, (2, genomes.shape[1])), rng.integers(10, 100, genomes.shape[1])
+    values, weights = (
+        rng.integers(10, 100, (2, genomes.shape[1])),
+        rng.integers(10, 100, genomes.shape[1]),
+    )
     excess = np.maximum(0, genomes @ weights - weights.sum() / 2)
     return -(genomes @ values.T).astype(float) + 5 * excess[:, None]
 

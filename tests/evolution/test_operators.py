@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ecad_search.architectures import find
 from ecad_search.evolution import operators
 from ecad_search.evolution.operators import CROSSOVERS, MUTATIONS, Grid
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 GRID = Grid.of(find("emoji-pixart"))
 seeds = st.integers(0, 2**32 - 1)
@@ -76,7 +77,9 @@ def test_crossover_exchanges_every_second_piece(seed, n_bits, points):
     )
     assert (a ^ b).all()
     assert not a[:, 0].any()
-    assert [min(points, n_bits - 1)] * 3 == (np.diff(a.astype(int), axis=1) != 0).sum(axis=1).tolist()
+    assert [min(points, n_bits - 1)] * 3 == (np.diff(a.astype(int), axis=1) != 0).sum(
+        axis=1
+    ).tolist()
 
 
 def test_pairs_escape_crossover_one_time_in_ten():

@@ -1,0 +1,1 @@
+"""Test kit that ships with the library: contracts, tiny models and made-up search problems."""

@@ -1,0 +1,104 @@
+"""The model learns from a few schedules what reuses cost, and the choice follows the front."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecad_search.architectures import find
+from ecad_search.core import pareto, presets
+from ecad_search.evolution import proposals, racing
+from ecad_search.evolution.operators import Grid
+from ecad_search.evolution.seeding import ecad_population, random_population
+from ecad_search.evolution.surrogate import Features, Surrogate, staleness
+from ecad_search.testing.search_problem import SearchProblem
+
+ARCHITECTURE = find("emoji-pixart")
+FEATURES = Features(Grid.of(ARCHITECTURE), 20)
+
+
+def test_staleness_counts_steps_since_the_last_computation():
+    compute = presets.fora(ARCHITECTURE, 7, 3).compute
+    assert [0, 1, 2, 0, 1, 2, 0] == staleness(compute[None])[0, :, 5].tolist()
+
+
+@pytest.mark.parametrize("additive", [True, False])
+def test_forty_noisy_schedules_order_a_hundred_others(additive):
+    made_of = SearchProblem(ARCHITECTURE, 20, seed=3, additive=additive)
+    rng = np.random.default_rng(0)
+    seeds = [*ecad_population(ARCHITECTURE, 20), *random_population(ARCHITECTURE, 20, 140, rng)]
+    compute = np.stack([seed.schedule.compute for seed in seeds])
+    truth = -np.array([made_of.true_loss(seed.schedule) for seed in seeds])
+    seen, unseen = slice(0, 40), slice(40, 140)
+    quality = truth[seen] + rng.normal(0, 0.02, 40)
+    model = Surrogate(FEATURES, compute[seen], quality, np.full(40, 0.02**2))
+    prediction = model.predict(compute[unseen])
+    assert np.corrcoef(prediction.mean, truth[unseen])[0, 1] > 0.95
+    within = np.abs(prediction.mean - truth[unseen]) < 3 * np.sqrt(np.diag(prediction.covariance))
+    assert within.mean() > 0.8
+
+
+def test_the_uncached_schedule_is_known_to_lose_nothing():
+    made_of = SearchProblem(ARCHITECTURE, 20, seed=1)
+    seeds = ecad_population(ARCHITECTURE, 20)
+    compute = np.stack([seed.schedule.compute for seed in seeds])
+    quality = -np.array([made_of.true_loss(seed.schedule) for seed in seeds])
+    model = Surrogate(FEATURES, compute, quality, np.full(len(seeds), 1e-4))
+    prediction = model.predict(presets.uncached(ARCHITECTURE, 20).compute[None])
+    assert (0.0, 0.0) == (prediction.mean[0], prediction.covariance[0, 0])
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_a_gain_is_the_hypervolume_a_point_adds(seed):
+    rng = np.random.default_rng(seed)
+    front, points = rng.random((6, 2)), rng.random((5, 2)) * 1.2
+    reference = np.array([0.8, 0.9])
+    before = pareto.hypervolume(front, reference)
+    expected = [pareto.hypervolume(np.vstack([front, p]), reference) - before for p in points]
+    found = proposals.gains(points[:, 0], points[:, 1], front, reference)
+    np.testing.assert_allclose(expected, found, atol=1e-12)
+
+
+# --- racing --------------------------------------------------------------------------------------
+
+
+@given(n_samples=st.integers(2, 300), first=st.integers(2, 32), is_racing=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_blocks_cover_every_sample_once_in_order(n_samples, first, is_racing):
+    seen: list[int] = []
+    while len(seen) < n_samples:
+        block = racing.next_block(len(seen), n_samples, first_block=first, racing=is_racing)
+        assert 1 <= len(block) <= 32 + first
+        seen += block
+    assert list(range(n_samples)) == seen
+
+
+def judged(lead, cost=0.5, n=4, confidence=0.9, usual=0.01):
+    rng = np.random.default_rng(0)
+    rival = rng.normal(0, 1, 16)
+    scores = rival[:n] - lead + np.resize([0.05, -0.05], n)
+    return racing.is_dominated(
+        scores, cost, [(0.4, rival)], confidence=confidence, usual_variance=usual
+    )
+
+
+def test_a_clear_loser_is_dominated_and_a_close_one_is_not():
+    assert judged(0.5)
+    assert not judged(0.01)
+    assert not judged(-0.5)
+
+
+def test_a_cheaper_candidate_is_never_dominated():
+    assert not judged(5.0, cost=0.39)
+
+
+def test_a_spread_of_a_few_samples_is_not_believed():
+    # Two samples that agree by chance would look certain; the usual spread says otherwise.
+    assert not judged(0.06, n=2, usual=1.0)
+
+
+def test_nothing_is_uncertain_once_all_samples_are_in():
+    assert 0.0 == racing.standard_error(np.array([0.1, 0.5]), 2, 1.0)
