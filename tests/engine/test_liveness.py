@@ -1,0 +1,74 @@
+"""What is worth holding, and how much that is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecad_search.architectures import FLUX, PIXART
+from ecad_search.core.architecture import Dimensions
+from ecad_search.engine.liveness import Liveness, value_bytes
+from ecad_search.errors import ModelMismatchError
+
+
+def peak_by_playing_it_through(rows, sizes, calls, one_evaluation):
+    """Holds real entries in a dict and adds them up after every event."""
+    held, peak = {}, 0
+    for step, row in enumerate(rows):
+        later = rows[step + 1] if step + 1 < len(rows) else np.ones_like(row)
+        held = {key: size for key, size in held.items() if not row[key[2]]}
+        for call, streams in enumerate(calls):
+            for cell, compute in enumerate(row):
+                worth = not later[cell] or (not one_evaluation and not compute)
+                for stream in range(streams):
+                    key = (call, stream, cell)
+                    if compute:
+                        held.pop(key, None)
+                        if worth:
+                            held[key] = sizes[cell]
+                    else:
+                        assert key in held, "reused without being held"
+                        if not worth:
+                            del held[key]
+                peak = max(peak, sum(held.values()))
+    return peak
+
+
+@pytest.mark.parametrize("calls", [(1,), (2,), (1, 1), (2, 1)], ids=str)
+@pytest.mark.parametrize("one_evaluation", [True, False])
+@pytest.mark.parametrize("seed", range(10))
+def test_the_predicted_peak_is_what_playing_the_run_through_gives(seed, one_evaluation, calls):
+    rng = np.random.default_rng(seed)
+    rows = rng.random((int(rng.integers(1, 9)), 7)) < rng.uniform(0.1, 0.9)
+    rows[0] = True
+    sizes = rng.integers(1, 100, 7)
+    liveness = Liveness(rows, one_evaluation)
+    expected = peak_by_playing_it_through(rows, sizes, calls, one_evaluation)
+    assert expected == liveness.peak_bytes(sizes.tolist(), calls)
+
+
+def test_a_schedule_that_computes_everything_holds_nothing():
+    liveness = Liveness(np.ones((5, 4), dtype=bool), True)
+    assert () == liveness.reused_cells
+    assert 0 == liveness.peak_bytes([10] * 4, (2,))
+
+
+def test_a_value_is_held_until_its_last_read():
+    rows = np.array([[1, 1], [0, 1], [0, 1], [1, 1], [0, 1]], dtype=bool)
+    liveness = Liveness(rows, True)
+    assert [1, 1, 0, 1, 0] == liveness.kept_after[:, 0].astype(int).tolist()
+    assert not liveness.kept_after[:, 1].any()
+    assert (0,) == liveness.reused_cells
+
+
+def test_pixart_at_1024_px_holds_at_most_three_quarters_of_a_gib():
+    """28 blocks x 3 components x 4096 tokens x 1152 x bf16, for one stream."""
+    sizes = value_bytes(PIXART, Dimensions(1152, 1, 4096, 120), 2)
+    rows = np.zeros((20, PIXART.n_cells), dtype=bool)
+    rows[0] = True
+    assert 28 * 3 * 4096 * 1152 * 2 == Liveness(rows, True).peak_bytes(sizes.tolist())
+
+
+def test_a_family_without_shims_is_refused():
+    with pytest.raises(ModelMismatchError, match="not supported yet"):
+        value_bytes(FLUX, Dimensions(1, 1, 1, 1), 2)
