@@ -1,0 +1,1 @@
+"""Pictures of fronts, schedules and comparisons, drawn with Pillow alone."""
