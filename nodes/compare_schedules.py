@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,6 @@ from ..ecad_search.errors import EcadError, StorageError
 from ..ecad_search.scorers.scorer import Scorer
 from .host.comparison import (
     Contender,
-    as_image_batch,
     contenders,
     grid_columns,
     images_to_sample,
@@ -33,6 +33,7 @@ from .host.comparison import (
 )
 from .host.evaluation import Evaluator, as_pillow
 from .host.paths import confined, output_name, result_path, results_folder
+from .host.pictures import as_image
 from .host.progress import NodeProgress
 from .host.rendering import EncodedCalibration, Renderer, SamplerSettings
 from .host.schema import field, schema
@@ -172,9 +173,9 @@ class CompareSchedules(io.ComfyNode):
                 {"filename": path.name, "subfolder": path.parent.as_posix(), "type": "output"}
             ]
         else:
-            shown |= ui.PreviewImage(as_image_batch(grid), cls=cls).as_dict()
+            shown |= ui.PreviewImage(as_image(grid), cls=cls).as_dict()
         return io.NodeOutput(
-            text, json.dumps(summary, indent=1), as_image_batch(grid), measured, ui=shown
+            text, json.dumps(summary, indent=1), as_image(grid), measured, ui=shown
         )
 
 
@@ -266,7 +267,12 @@ def grid_of(evaluator: Evaluator, rows: Sequence[Contender], count: int) -> Imag
         [as_pillow(column.pictures[i]) for column in columns if column.pictures is not None]
         for i in shown
     ]
-    labels = [column.name for column in columns]
+    labels = [
+        f"{column.name}\n{statistics.median(column.speedups):.2f}x faster"
+        if column.kind != "uncached"
+        else f"{column.name}\n{statistics.median(column.seconds):.3g} s an image"
+        for column in columns
+    ]
     return picture_grid(pictures, evaluator.prompts(list(shown)), labels)
 
 

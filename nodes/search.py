@@ -22,7 +22,7 @@ from ..ecad_search.evolution.settings import SearchSettings
 from ..ecad_search.scorers.scorer import Scorer
 from .host.evaluation import Evaluator, Pictures, UnusableResult, side_by_side
 from .host.paths import confined, output_name, result_path, results_folder
-from .host.progress import NodeProgress, spoken_seconds
+from .host.progress import EVENT_SECONDS, NodeProgress, spoken_seconds
 from .host.rendering import (
     EncodedCalibration,
     Renderer,
@@ -317,7 +317,10 @@ class SearchRun:
     # --- what the user sees ----------------------------------------------------------------------
 
     def step(self, images: float) -> None:
+        """After every sampling step: large models take minutes for one job."""
         self.progress.update(images)
+        if self.progress.due("step", EVENT_SECONDS):
+            self.report(images=int(images))
 
     def show(self, job: Job, pictures: Pictures) -> None:
         """Preview: the uncached picture beside the candidate's."""
@@ -329,13 +332,16 @@ class SearchRun:
             self.search.progress.images, preview=side_by_side(reference, pictures[0])
         )
 
-    def report(self, *, force: bool = False) -> None:
-        self.progress.text(self.line(), force=force)
-        self.progress.event(EVENT, self.payload(), force=force)
+    def report(self, *, images: int | None = None, force: bool = False) -> None:
+        payload = self.payload()
+        if images is not None:  # in the middle of a job
+            payload["images"] = images
+        self.progress.text(self.line(payload["images"]), force=force)
+        self.progress.event(EVENT, payload, force=force)
 
-    def line(self) -> str:
+    def line(self, images: int) -> str:
         now = self.search.progress
-        parts = [f"generation {now.generation}", f"{now.images} of {now.images_budget} images"]
+        parts = [f"generation {now.generation}", f"{images} of {now.images_budget} images"]
         if now.best is not None and now.best.cost < 1:
             parts.append(f"best {now.best.describe()}")
         if now.eta_seconds is not None and not self.search.finished:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from ...ecad_search.core import presets
 from ...ecad_search.core.architecture import Workload
 from ...ecad_search.core.cost import schedule_macs, uncached_macs
@@ -288,10 +286,3 @@ def grid_columns(rows: Sequence[Contender]) -> list[Contender]:
     if len(columns) == 1:
         columns += fora.values()
     return [row for row in columns if row.pictures is not None]
-
-
-def as_image_batch(image: Any) -> torch.Tensor:
-    """A Pillow image as the host's IMAGE, (1, H, W, 3) float in [0, 1]."""
-    rgb = image.convert("RGB")
-    pixels = torch.frombuffer(bytearray(rgb.tobytes()), dtype=torch.uint8)
-    return pixels.reshape(1, rgb.height, rgb.width, 3).float() / 255

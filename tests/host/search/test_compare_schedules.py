@@ -12,7 +12,7 @@ STEPS = 4
 
 @pytest.fixture
 def front(search):
-    return search(images=40).args[0]
+    return search(images=24).args[0]
 
 
 @pytest.fixture
