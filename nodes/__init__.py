@@ -8,6 +8,7 @@ from .apply_schedule import ApplySchedule
 from .cache_loader import CacheLoader
 from .calibration_prompts import CalibrationPromptsNode
 from .combine_scorers import CombineScorers
+from .compare_schedules import CompareSchedules
 from .demo_model import LoadDemoModel
 from .emoji_reward_scorer import EmojiRewardScorer
 from .empty_latent import EmptyLatent
@@ -34,6 +35,7 @@ MENU: list[type[io.ComfyNode]] = [
     ImageRewardScorer,
     CombineScorers,
     SearchNode,
+    CompareSchedules,
     FrontPlot,
     PickFromFront,
     SaveSchedule,

@@ -10,6 +10,7 @@ from ..ecad_search.core.schedule import Schedule
 from ..ecad_search.errors import EcadError
 from ..ecad_search.library import USER_PREFIX, ScheduleLibrary
 from .host.paths import SCHEDULES, schedule_library
+from .host.run_report import say
 from .host.schema import schema
 from .types import ScheduleType
 
@@ -27,6 +28,7 @@ class SaveSchedule(io.ComfyNode):
             ),
             search_aliases=["export", "write", "json"],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 ScheduleType.Input("schedule", tooltip="The schedule to keep."),
                 io.String.Input(
@@ -59,6 +61,7 @@ class SaveSchedule(io.ComfyNode):
             f"{SCHEDULES}/{short}.json\n"
             f"Press R: the ECAD Cache Loader lists it as '{USER_PREFIX}{short}'."
         )
+        say(cls.hidden.unique_id if cls.hidden else None, text)
         return io.NodeOutput(ui={"text": (text,)})
 
 
