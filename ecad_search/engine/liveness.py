@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from ..core.architecture import Architecture, Dimensions
+from ..core.architecture import Architecture, Dimensions, Workload
+from ..core.schedule import Schedule
 from ..errors import ModelMismatchError
 
 
@@ -70,3 +71,17 @@ def value_bytes(
         )
     size = dimensions.batch * dimensions.image_tokens * dimensions.hidden * itemsize
     return np.full(architecture.n_cells, size, dtype=np.int64)
+
+
+def predicted_bytes(
+    schedule: Schedule, workload: Workload, *, itemsize: int = 2, calls: Sequence[int] = (1, 1)
+) -> int:
+    """The most bytes a run of this schedule will hold, before it starts, on a one-stage sampler.
+
+    `workload.batch` counts the pictures; `calls` see `Liveness.peak_bytes`: a CFG pair in two calls
+    is the usual case for PixArt, whose prompts are not padded.
+    """
+    dimensions = schedule.architecture.dimensions(workload)
+    sizes = value_bytes(schedule.architecture, dimensions, itemsize)
+    liveness = Liveness(schedule.canonical().compute, one_evaluation_per_step=True)
+    return liveness.peak_bytes(sizes.tolist(), calls)

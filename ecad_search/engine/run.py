@@ -68,7 +68,6 @@ class Run:
         self.evaluations = 0
         self.cells_computed = self.cells_reused = self.cells_forced = 0
         self.bypassed_calls = 0
-        self.hooked_cells: tuple[int, ...] = ()
         self.shim_calls = 0
         self._itemsize = itemsize
         self._irregular = False
@@ -127,7 +126,7 @@ class Run:
         row, last = self._row, self._last_rows.get(stream)
         if row is None or last is None or row < last or (self._irregular and row != last):
             return np.ones(self.architecture.n_cells, dtype=np.bool_)
-        return self.rows[min(last + 1, row) : row + 1].any(axis=0)
+        return np.logical_or.reduce(self.rows[min(last + 1, row) : row + 1], axis=0)
 
     @contextmanager
     def model_call(

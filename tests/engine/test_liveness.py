@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ecad_search.architectures import FLUX, PIXART
-from ecad_search.core.architecture import Dimensions
-from ecad_search.engine.liveness import Liveness, value_bytes
+from ecad_search.core.architecture import Dimensions, Workload
+from ecad_search.core.schedule import Schedule
+from ecad_search.engine.liveness import Liveness, predicted_bytes, value_bytes
 from ecad_search.errors import ModelMismatchError
 
 
@@ -66,7 +67,12 @@ def test_pixart_at_1024_px_holds_at_most_three_quarters_of_a_gib():
     sizes = value_bytes(PIXART, Dimensions(1152, 1, 4096, 120), 2)
     rows = np.zeros((20, PIXART.n_cells), dtype=bool)
     rows[0] = True
-    assert 28 * 3 * 4096 * 1152 * 2 == Liveness(rows, True).peak_bytes(sizes.tolist())
+    expected = 28 * 3 * 4096 * 1152 * 2
+    assert expected == Liveness(rows, True).peak_bytes(sizes.tolist())
+    schedule, picture = Schedule(PIXART, rows), Workload(width=1024, height=1024)
+    assert expected == predicted_bytes(schedule, picture, calls=(1,))
+    assert 2 * expected == predicted_bytes(schedule, picture)
+    assert 4 * expected == predicted_bytes(schedule, Workload(batch=2, width=1024, height=1024))
 
 
 def test_a_family_without_shims_is_refused():
