@@ -199,7 +199,7 @@ def prompts_of_json(text: str, name: str) -> list[str]:
         prompt = entry.get("prompt") if isinstance(entry, dict) else entry
         if not isinstance(prompt, str):
             raise PromptSetError(
-                f'Entry {i} of {name} is {json.dumps(entry)[:60]}, expected a string or an object '
+                f"Entry {i} of {name} is {json.dumps(entry)[:60]}, expected a string or an object "
                 'with a string "prompt"; correct it.'
             )
         if prompt.strip():

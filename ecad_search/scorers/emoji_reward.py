@@ -58,7 +58,7 @@ class EmojiReward:
         ids = words.encode(prompts)
         with torch.inference_mode():
             rewards = [
-                network.reward(resized(images[i : i + BATCH].cpu().float()), ids[i : i + BATCH])
+                network.reward(resized(images[i : i + BATCH]), ids[i : i + BATCH])
                 for i in range(0, len(images), BATCH)
             ]
         return finite_scores(self.name, [r for batch in rewards for r in batch.tolist()])
@@ -74,7 +74,7 @@ class EmojiReward:
         rows = []
         with torch.inference_mode():
             for i in range(0, len(images), BATCH):
-                embedding, hidden, _ = network.look(resized(images[i : i + BATCH].cpu().float()))
+                embedding, hidden, _ = network.look(resized(images[i : i + BATCH]))
                 rows.append(torch.cat([embedding, hidden], 1))
         return torch.cat(rows).numpy()
 
@@ -94,7 +94,7 @@ class EmojiReward:
             own = network.caption(words.encode(prompts))
             ranks = []
             for i in range(0, len(images), BATCH):
-                seen, _, _ = network.look(resized(images[i : i + BATCH].cpu().float()))
+                seen, _, _ = network.look(resized(images[i : i + BATCH]))
                 # A hair of slack, so that a caption is never ranked above its own copy.
                 mine = (seen * own[i : i + BATCH]).sum(1, keepdim=True) + 1e-5
                 ranks.append((seen @ gallery.T > mine).sum(1))

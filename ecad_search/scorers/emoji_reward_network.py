@@ -129,7 +129,7 @@ def spread(x, dimensions):
 
 def resized(images: torch.Tensor) -> torch.Tensor:
     """(N, H, W, 3) -> (N, 3, IMAGE_SIZE, IMAGE_SIZE); the area is averaged when it shrinks."""
-    x = images.permute(0, 3, 1, 2)
+    x = images.cpu().float().clamp(0, 1).permute(0, 3, 1, 2)
     if tuple(x.shape[2:]) == (IMAGE_SIZE, IMAGE_SIZE):
         return x
     return F.interpolate(

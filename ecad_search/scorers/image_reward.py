@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import sys
 import threading
 import warnings
@@ -73,7 +74,9 @@ class ImageReward:
             require_package(self.name, "ImageReward", INSTALL)
             require_file("checkpoint", self.checkpoint, "ImageReward.pt")
             require_file("configuration", self.med_config, "med_config.json")
-            model = build(self.med_config, find_tokenizer(self.vocabulary, self.checkpoint.parent))
+            tokenizer = find_tokenizer(self.vocabulary, self.checkpoint.parent)
+            check_vocabulary(tokenizer, self.med_config)
+            model = build(self.med_config, tokenizer)
             load_weights(model, self.checkpoint)
             model.device = self.device
             self.model = model.to(self.device).eval().requires_grad_(False)
@@ -127,14 +130,11 @@ def preprocessed(image: torch.Tensor) -> torch.Tensor:
     """(H, W, 3) in [0, 1] -> (3, 224, 224): what the package's own transform does to a PIL image.
 
     Shorter side to 224 px by PIL's bicubic filter on 8-bit values, centre crop, normalised.
-    A value that is not finite would vanish in the 8 bits, so such an image stays NaN.
     """
     import numpy as np
     import torch
     from PIL import Image
 
-    if not bool(torch.isfinite(image).all()):
-        return torch.full((3, IMAGE_SIZE, IMAGE_SIZE), torch.nan)
     pixels = (image.float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     height, width = pixels.shape[:2]
     short = min(height, width)
@@ -160,18 +160,35 @@ def find_tokenizer(vocabulary: Path | None, beside: Path) -> Any:
         place = str(folder)
     else:
         place = str(beside) if (beside / "vocab.txt").is_file() else "bert-base-uncased"
+    nowhere = ScorerError(
+        f"ImageReward found no vocab.txt beside its checkpoint in '{beside}' and no "
+        "bert-base-uncased in the local Hugging Face cache, expected one of them; put "
+        "bert-base-uncased's vocab.txt beside the checkpoint."
+    )
     try:
         tokenizer = BertTokenizer.from_pretrained(place, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise ScorerError(
-            f"ImageReward found no vocab.txt beside its checkpoint in '{beside}' and no "
-            "bert-base-uncased in the local Hugging Face cache; put bert-base-uncased's vocab.txt "
-            "beside the checkpoint."
-        ) from error
+        raise nowhere from error
+    # transformers 5 makes an empty tokenizer of a name that it does not find.
+    if "[CLS]" not in tokenizer.get_vocab() or len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise nowhere
     # [DEC] then [ENC]: together they are the 30524 rows of the checkpoint's embedding.
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     tokenizer.add_tokens(["[ENC]"], special_tokens=True)
     return tokenizer
+
+
+def check_vocabulary(tokenizer: Any, med_config: Path) -> None:
+    """Another BERT's vocabulary would load and give meaningless scores."""
+    try:
+        expected = json.loads(med_config.read_text(encoding="utf-8"))["vocab_size"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise bad_configuration(med_config, f"no vocab_size: {error}") from error
+    if len(tokenizer) != expected:
+        raise ScorerError(
+            f"The vocabulary of ImageReward has {len(tokenizer)} words with BLIP's two, "
+            f"'{med_config.name}' expects {expected}; use the vocab.txt of bert-base-uncased."
+        )
 
 
 def load_weights(model: Any, checkpoint: Path) -> None:
@@ -224,12 +241,17 @@ def build(med_config: Path, tokenizer: Any) -> Any:
         blip_pretrain.init_tokenizer = lambda: tokenizer
         try:
             return image_reward.ImageReward(device="cpu", med_config=str(med_config))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise ScorerError(
-                f"'{med_config}' is no configuration of ImageReward ({reason}), expected the "
-                "med_config.json that lies beside ImageReward.pt; download it again."
-            ) from error
+        except ImportError:
+            raise
+        except Exception as error:  # every transformers has kinds of its own for a bad value
+            raise bad_configuration(med_config, str(error)) from error
+
+
+def bad_configuration(path: Path, reason: str) -> ScorerError:
+    return ScorerError(
+        f"'{path}' is no configuration of ImageReward ({' '.join(reason.split())[:160]}), expected "
+        "the med_config.json that lies beside ImageReward.pt; download it again."
+    )
 
 
 @contextmanager

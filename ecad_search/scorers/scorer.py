@@ -45,7 +45,7 @@ class Scorer(Protocol):
 
 
 def check_batch(name: str, images: torch.Tensor, prompts: Sequence[str]) -> None:
-    """Raise ScorerError unless `images` is (N, H, W, 3) with one prompt per image."""
+    """Raise ScorerError unless `images` is finite (N, H, W, 3) with one prompt per image."""
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[3] != 3:
         raise ScorerError(
@@ -56,6 +56,15 @@ def check_batch(name: str, images: torch.Tensor, prompts: Sequence[str]) -> None
         raise ScorerError(
             f"Scorer '{name}' got {shape[0]} images and {len(prompts)} prompts, expected one "
             "prompt per image; repeat a prompt for every image made from it."
+        )
+    finite = images.isfinite().flatten(1).all(1).tolist()
+    if False in finite:
+        sample = finite.index(False)
+        raise ScorerError(
+            f"Scorer '{name}' got an image with values that are no numbers, sample {sample} of "
+            f"{len(finite)} (prompt '{prompts[sample][:60]}'), "
+            "expected finite values; a schedule that reuses too much or a half-precision overflow "
+            "makes such images, leave that schedule out."
         )
 
 
@@ -79,8 +88,7 @@ def finite_scores(name: str, values: Iterable[float]) -> list[float]:
         if not math.isfinite(score):
             raise ScorerError(
                 f"Scorer '{name}' returned {score} for sample {sample} of {len(scores)}, expected "
-                "a finite number; look at that image, a broken cache schedule or a half-precision "
-                "overflow makes images that are not numbers."
+                "a finite number; look at that image, and run the scorer in full precision."
             )
     return scores
 
