@@ -45,7 +45,7 @@ class Canvas:
         self.pencil = ImageDraw.Draw(self.picture)
 
     def image(self) -> Image.Image:
-        return self.picture.resize((self.width, self.height), Image.Resampling.LANCZOS)
+        return self.picture.reduce(OVERSAMPLING)
 
     def line(
         self,
@@ -134,10 +134,13 @@ class Canvas:
 
     def paste(self, picture: Image.Image, left: float, top: float, width: int, height: int) -> None:
         """A picture, resized to `width` x `height`."""
-        size = (width * OVERSAMPLING, height * OVERSAMPLING)
-        larger = picture.width < width
-        how = Image.Resampling.BICUBIC if larger else Image.Resampling.LANCZOS
-        self.picture.paste(picture.convert("RGB").resize(size, how), scaled([(left, top)])[0])
+        how = Image.Resampling.BICUBIC if picture.width < width else Image.Resampling.LANCZOS
+        shown = picture.convert("RGB").resize((width, height), how)
+        # Whole pixels, so that `image()` gives back these very values.
+        shown = shown.resize(
+            (width * OVERSAMPLING, height * OVERSAMPLING), Image.Resampling.NEAREST
+        )
+        self.picture.paste(shown, scaled([(left, top)])[0])
 
 
 def text_width(text: str, size: float = 14) -> float:
