@@ -67,6 +67,9 @@ def commands() -> argparse.ArgumentParser:
 
     command = subparsers.add_parser("demo", parents=[shared], help="search a schedule, headless")
     command.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR")
+    command.add_argument(
+        "--workflow", type=Path, default=WORKFLOW, metavar="FILE", help="another, in API format"
+    )
     command.add_argument("--images", type=int, metavar="N", help="how many images to spend")
     command.add_argument("--port", type=int, metavar="P", help="default: any free one")
     command.set_defaults(command=run_demo)
@@ -88,7 +91,7 @@ def commands() -> argparse.ArgumentParser:
 
 def run_demo(options: argparse.Namespace) -> int:
     status = StatusLine()
-    workflow = demo.load_workflow(WORKFLOW, options.images)
+    workflow = demo.load_workflow(options.workflow, options.images)
     port = choose_port(options.port)
     environment = prepared(options, status)
     (ROOT / ".host").mkdir(exist_ok=True)
@@ -105,7 +108,7 @@ def run_demo(options: argparse.Namespace) -> int:
         print(demo.summary_table(results["summary.json"]))
     missing = [name for name in demo.RESULTS if name not in results]
     if missing:
-        raise Problem(f"The workflow ended without {', '.join(missing)}: check {WORKFLOW}.")
+        raise Problem(f"The workflow ended without {', '.join(missing)}: check {options.workflow}.")
     print(f"\n{', '.join(results)} are in {options.out.resolve()}")
     return 0
 

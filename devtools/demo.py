@@ -203,7 +203,7 @@ Column = tuple[str, str, Callable[[Any], str]]
 COLUMNS: list[Column] = [
     ("schedule", "name", str),
     ("computed", "computed_fraction", lambda value: f"{value:.0%}"),
-    ("TMACs", "macs", lambda value: f"{value / 1e12:.3g}"),
+    ("GMACs", "macs", lambda value: f"{value / 1e9:.4g}"),
     ("speed-up", "speedup_measured", lambda value: f"{value:.2f}x"),
     ("score", "score_calibration", lambda value: f"{value:.3f}"),
     ("score, held out", "score_heldout", lambda value: f"{value:.3f}"),

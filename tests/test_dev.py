@@ -320,9 +320,10 @@ def test_the_progress_line_shows_what_the_search_says():
     progress = demo.Progress(WORKFLOW)
     progress.follow("executing", {"node": "1"})
     assert "Search" in progress.line
-    event = {"generation": 7, "images": 150, "images_budget": 600, "best": 2.314, "eta_seconds": 80}
+    event = {"generation": 7, "images": 150, "images_budget": 600, "eta_seconds": 80}
+    event["best"] = {"speedup": 2.314, "quality": -0.0124}
     progress.follow("ecad.search", event)
-    expected = "generation 7 · 150/600 images · best so far 2.31x · 1:20 left"
+    expected = "generation 7 · 150/600 images · best so far 2.31x at quality -0.012 · 1:20 left"
     assert expected in progress.line
     assert bar(0.25) in progress.line
     progress.follow("executing", {"node": "3"})
@@ -333,17 +334,18 @@ def test_the_results_are_copied_and_those_of_an_earlier_run_removed(tmp_path):
     base, out = tmp_path / "base", tmp_path / "out"
     (base / "output/ecad/demo").mkdir(parents=True)
     (base / "custom_nodes/pack").mkdir(parents=True)
-    (base / "output/ecad/demo/front.json").write_text("new")
+    (base / "output/ecad/search-1.front.json").write_text("new")
+    (base / "output/ecad/demo/summary.json").write_text("rows")
     (base / "output/front_00001_.png").write_text("plot")
     (base / "custom_nodes/pack/best.json").write_text("the pack's own file")
     out.mkdir()
     (out / "grid.png").write_text("old")
     image = {"filename": "front_00001_.png", "subfolder": "", "type": "output"}
     copied = demo.collect(base, WORKFLOW, {"3": {"images": [image]}}, out)
-    assert {"front.json": "new", "front.png": "plot"} == {
+    assert {"front.json": "new", "front.png": "plot", "summary.json": "rows"} == {
         name: path.read_text() for name, path in copied.items()
     }
-    assert ["front.json", "front.png"] == sorted(path.name for path in out.iterdir())
+    assert set(copied) == {path.name for path in out.iterdir()}
 
 
 def test_the_summary_is_a_table_without_the_columns_that_nobody_filled(tmp_path):
@@ -360,6 +362,45 @@ def test_the_summary_is_a_table_without_the_columns_that_nobody_filled(tmp_path)
         "ecad           42%     1.94x",
     ]
     assert expected == demo.summary_table(path).splitlines()
+
+
+# The demo's own workflow, made as small as a test: inputs by the class of their node.
+SMALL = {
+    "ECAD_CalibrationPrompts": {"prompts": 2, "seeds_per_prompt": 1},
+    "ECAD_SamplerSettings": {"steps": 4, "batch_size": 2},
+    "ECAD_Search": {"first_samples": 2},
+    "ECAD_CompareSchedules": {"picks": 1, "rounds": 1, "grid_rows": 2},
+}
+
+
+@pytest.mark.host
+@pytest.mark.slow
+def test_the_demo_finds_a_front_and_leaves_nothing_behind(tmp_path):
+    comfyui = os.environ.get("COMFYUI_PATH")
+    if not comfyui:
+        pytest.skip("needs ComfyUI: run `python3 dev.py test`")
+    if subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True).returncode:
+        pytest.skip("this environment's torchvision does not import: run `python3 dev.py test`")
+    workflow = demo.load_workflow(ROOT / "demo" / "workflow_api.json")
+    for node in workflow.values():
+        node["inputs"] |= SMALL.get(node["class_type"], {})
+    small, out = tmp_path / "small.json", tmp_path / "out"
+    small.write_text(json.dumps(workflow))
+    before = set((ROOT / ".host").glob("demo-*"))
+    answer = subprocess.run(
+        [sys.executable, "dev.py", "demo", "--images", "24", "--workflow", small, "--out", out]
+        + ["--comfyui", comfyui, "--python", sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert 0 == answer.returncode, answer.stdout + answer.stderr
+    assert set(demo.RESULTS) == {path.name for path in out.iterdir()}
+    assert "ecad-schedule" == json.loads((out / "best.json").read_text())["format"]
+    assert "24/24 images" in answer.stdout
+    assert "uncached" in answer.stdout
+    assert before == set((ROOT / ".host").glob("demo-*"))
 
 
 # -- the terminal
