@@ -207,17 +207,20 @@ class Pool:
 def similarity(x: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
     """(N,): structural similarity over three scales minus the mean difference; 1 when equal.
 
-    Wang et al. 2004 with a box window and softer constants: a faint unevenness of a flat
-    background, which every small VAE adds, must not count as much as a wrong shape.
+    After Wang et al. 2004, with a box window. Windows count by how much they show in either
+    picture: most of a picture is flat background, which would hide a blurred shape. The softer
+    constants forgive the faint unevenness that every small VAE leaves there.
     """
     total = -(x - clean).abs().mean((1, 2, 3))
     for _ in range(3):
         mx, my = F.avg_pool2d(x, 7, 2), F.avg_pool2d(clean, 7, 2)
-        vx = F.avg_pool2d(x * x, 7, 2) - mx * mx
-        vy = F.avg_pool2d(clean * clean, 7, 2) - my * my
+        vx = (F.avg_pool2d(x * x, 7, 2) - mx * mx).clamp(min=0)
+        vy = (F.avg_pool2d(clean * clean, 7, 2) - my * my).clamp(min=0)
         vxy = F.avg_pool2d(x * clean, 7, 2) - mx * my
         light = (2 * mx * my + 0.01) / (mx * mx + my * my + 0.01)
-        total = total + (light * (2 * vxy + 0.01) / (vx + vy + 0.01)).mean((1, 2, 3)) / 3
+        local = light * (2 * vxy + 0.003) / (vx + vy + 0.003)
+        weight = (vx + vy).sqrt() + 0.02
+        total = total + (local * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)) / 3
         x, clean = F.avg_pool2d(x, 2), F.avg_pool2d(clean, 2)
     return total
 

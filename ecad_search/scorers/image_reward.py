@@ -238,7 +238,7 @@ def build(med_config: Path, tokenizer: Any) -> Any:
         blip_pretrain = modules("models.BLIP.blip_pretrain")
         image_reward = modules("ImageReward")
         # The package asks the Hugging Face hub for its tokenizer; ours is already loaded.
-        blip_pretrain.init_tokenizer = lambda: tokenizer
+        setattr(blip_pretrain, "init_tokenizer", lambda: tokenizer)  # noqa: B010
         try:
             return image_reward.ImageReward(device="cpu", med_config=str(med_config))
         except ImportError:
@@ -305,7 +305,7 @@ def stand_ins() -> dict[str, ModuleType]:
     """Modules by name that hold just what the network files import, written for inference."""
     import torch
     from torch import nn
-    from transformers.utils import ModelOutput
+    from transformers.utils.generic import ModelOutput
 
     class PatchEmbed(nn.Module):
         """Image -> one token per patch; tensor names as in timm."""
