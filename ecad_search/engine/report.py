@@ -14,8 +14,8 @@ class RunReport:
     Cells are counted once per model call, whatever its batch. `cells_forced` of the computed ones
     were to be reused but could not be: nothing usable was stored. `bypassed_calls` were made beside
     the schedule (a guider that calls the model again) and computed everything; their cells are not
-    counted. `predicted_speedup` is uncached MACs by MACs really executed; `measured_speedup` takes
-    the time of the run's own uncached evaluations, None if it had too few to tell.
+    counted. `predicted_speedup` is uncached MACs by MACs really executed; `measured_speedup` is
+    what `timing.uncached_seconds` makes of the run's own evaluations, None if it cannot tell.
     """
 
     schedule: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections.abc import Hashable, Iterator, Sequence
@@ -19,8 +18,7 @@ from .cache_store import CacheStore, Signature
 from .liveness import Liveness, value_bytes
 from .report import RunReport
 from .sigma_steps import SigmaSteps, rows_of_run
-
-FEWEST_UNCACHED_EVALUATIONS = 2  # besides the first, which also warms caches and loads weights
+from .timing import Timing, uncached_seconds
 
 
 def require_runnable(schedule: Schedule) -> None:
@@ -79,8 +77,7 @@ class Run:
         self._lock = threading.Lock()
         self._macs: dict[Dimensions, tuple[int, npt.NDArray[np.int64]]] = {}
         self._executed_macs = self._uncached_macs = 0
-        self._complete_seconds: list[float] = []
-        self._reused_in_evaluation = False
+        self._timings: list[Timing] = []
         if irregular:
             self._become_irregular(irregular)
         if self.sigma_steps.rising:
@@ -104,18 +101,20 @@ class Run:
         self._row = row
         self.evaluations += 1
         self._seen.clear()
-        self._reused_in_evaluation = False
+        executed, uncached = self._executed_macs, self._uncached_macs
         for stream in self._last_rows:
             due = self.due(stream)
             self.store.drop(stream, [cell for cell in self.store.held(stream) if due[cell]])
-        complete = self.rows[row].all()
-        if complete:  # only these are timed, so only these wait for the device
-            synchronize(device)
         started = time.perf_counter()
         yield
-        if complete and not self._reused_in_evaluation:
-            synchronize(device)
-            self._complete_seconds.append(time.perf_counter() - started)
+        synchronize(device)  # once an evaluation, so that its time is its own
+        self._timings.append(
+            Timing(
+                self._executed_macs - executed,
+                self._uncached_macs - uncached,
+                time.perf_counter() - started,
+            )
+        )
 
     def due(self, stream: Hashable) -> npt.NDArray[np.bool_]:
         """Which cells must compute for this stream now, (n_cells,).
@@ -175,7 +174,6 @@ class Run:
         self.cells_computed += n_computed
         self.cells_reused += computed.size - n_computed
         self.cells_forced += int(np.count_nonzero(computed & ~self.rows[self._row]))
-        self._reused_in_evaluation |= n_computed < computed.size
         self._count_macs(base + int(cell_macs[computed].sum()), base + int(cell_macs.sum()))
 
     @contextmanager
@@ -246,10 +244,8 @@ class Run:
         )
 
     def _measured_speedup(self, seconds: float) -> float | None:
-        uncached = self._complete_seconds[1:]
-        if len(uncached) < FEWEST_UNCACHED_EVALUATIONS or not self.cells_reused or seconds <= 0:
-            return None
-        return self.evaluations * statistics.median(uncached) / seconds
+        uncached = uncached_seconds(self._timings) if self.cells_reused else None
+        return uncached / seconds if uncached and seconds > 0 else None
 
     def _become_irregular(self, sampler: str) -> None:
         if self._irregular:

@@ -589,7 +589,7 @@ def test_a_report_that_cannot_be_shown_does_not_cost_the_picture(
     assert torch.isfinite(sample(patched, conditioning(1), conditioning(2))).all()
 
 
-def test_speed_is_measured_when_enough_of_the_run_was_uncached(
+def test_speed_is_measured_when_the_run_itself_can_tell(
     tiny_pixart, conditioning, sample, mostly_reusing, apply
 ):
     reports, everything = [], [(s, c) for s in (1, 2, 3) for c in ("attn", "cross_attn", "mlp")]
