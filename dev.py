@@ -28,6 +28,7 @@ from devtools.server import Server, choose_port, is_free, make_base
 
 ROOT = Path(__file__).resolve().parent
 WORKFLOW = ROOT / "demo" / "workflow_api.json"
+EXAMPLE = ROOT / "example_workflows" / "emoji_search.json"  # the same job, for the browser
 USUAL_PORT = 8188
 
 
@@ -143,14 +144,13 @@ def run_host(options: argparse.Namespace) -> int:
     base = make_base(ROOT / ".host" / "base", ROOT)
     status.show("  Starting ComfyUI ...")
     with Server(environment, base, port) as server:
-        templates = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
-        address = server.url
-        if templates:
-            address += f"/?template={templates[0]}&source={PACK_NAME}"
+        address = f"{server.url}/?template={EXAMPLE.stem}&source={PACK_NAME}"
         status.finish(f"ComfyUI runs at {address}")
         if (failure := server.import_failure()) is not None:
             print(f"The pack did not load. {failure}", file=sys.stderr)
-        print(f"The examples are under Workflow > Browse Templates > {PACK_NAME}.")
+        print(
+            f"It opens the demo workflow. All examples: Workflow > Browse Templates > {PACK_NAME}."
+        )
         print(f"Its models and pictures are in {base}. Ctrl-C stops it.", flush=True)
         if not options.no_browser:
             webbrowser.open(address)

@@ -387,9 +387,9 @@ def test_the_demo_finds_a_front_and_leaves_nothing_behind(tmp_path):
     small, out = tmp_path / "small.json", tmp_path / "out"
     small.write_text(json.dumps(workflow))
     before = set((ROOT / ".host").glob("demo-*"))
+    options = ("--images", "24", "--workflow", small, "--out", out, "--python", sys.executable)
     answer = subprocess.run(
-        [sys.executable, "dev.py", "demo", "--images", "24", "--workflow", small, "--out", out]
-        + ["--comfyui", comfyui, "--python", sys.executable],
+        [sys.executable, "dev.py", "demo", *options, "--comfyui", comfyui],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -62,6 +62,11 @@ def test_every_command_of_a_page_exists(page):
     assert set() == commands - known
 
 
+def test_dev_host_opens_an_example_that_is_there():
+    name = re.findall(r'EXAMPLE = ROOT / "example_workflows" / "(.+?)"', read("dev.py"))[0]
+    assert (ROOT / "example_workflows" / name).is_file()
+
+
 def test_every_decision_has_its_number():
     numbers = [path.name[:4] for path in sorted((ROOT / "docs/decisions").glob("*.md"))]
     assert [f"{i:04}" for i in range(1, len(numbers) + 1)] == numbers
