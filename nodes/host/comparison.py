@@ -17,6 +17,7 @@ from .evaluation import Evaluator, Pictures, UnusableResult, eight_bit
 from .rendering import Renderer, SampledBatch
 
 FORA_EVERY = (2, 3, 4, 5)
+SAME_COST = 1.001  # costs that differ by less are equal
 
 
 @dataclass(eq=False)
@@ -26,7 +27,7 @@ class Contender:
     name: str
     kind: str  # "uncached", "fora", "ecad" or "given"
     schedule: Schedule
-    every: int = 0  # of FORA, or of the FORA schedule it costs no more than
+    every: int = 0  # of FORA, or of the cheapest FORA schedule that costs no less
     point: FrontPoint | None = None
     sampled: list[SampledBatch] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)  # of every timed batch
@@ -43,7 +44,7 @@ def contenders(
     renderer: Renderer, front: Front, *, picks: int, given: Schedule | None = None
 ) -> list[Contender]:
     """Uncached, FORA, and of the front what costs no more than FORA with N = 2, 3, ..."""
-    architecture, steps = renderer.architecture, renderer.steps
+    architecture, steps, workload = renderer.architecture, renderer.steps, renderer.workload
     rows = [Contender("uncached", "uncached", presets.uncached(architecture, steps))]
     fora = [
         Contender(f"FORA {every}", "fora", presets.fora(architecture, steps, every), every)
@@ -54,10 +55,12 @@ def contenders(
     if given is not None:
         given.require_fit(architecture)
         rows.append(Contender(given.name or "given", "given", given.resampled(steps)))
-    for point, every in picked(front, fora, picks, renderer.workload):
+    for point in picked(front, fora, picks, workload):
         point.schedule.require_fit(architecture)
         name = f"ECAD {point.speedup:.2f}x"
         schedule = point.schedule.resampled(steps)
+        dearer = [f for f in fora if relative_macs(f.schedule, workload) * SAME_COST >= point.cost]
+        every = dearer[-1].every if dearer else 0
         rows.append(Contender(name, "ecad", schedule, every, point))
     known = {point.schedule.key: point for point in front}
     for row in rows:
@@ -77,25 +80,20 @@ def known_calibration(rows: Sequence[Contender], front: Front, scorer: str) -> N
 
 def picked(
     front: Front, fora: Sequence[Contender], count: int, workload: Workload
-) -> list[tuple[FrontPoint, int]]:
+) -> list[FrontPoint]:
     """For each of the first `count` FORA schedules the best point that costs no more; then others.
 
     Slowest first, each point once. Hand-made schedules are rows of their own and are not picked.
     """
     choices = [point for point in front.members if not point.is_reference]
-    chosen: list[tuple[FrontPoint, int]] = []
-    for rival in fora[:count]:
-        cost = relative_macs(rival.schedule, workload)
-        left = [p for p in choices if p.cost <= cost * 1.001 and all(p is not q for q, _ in chosen)]
-        if left:
-            chosen.append((max(left, key=lambda p: (p.quality, -p.cost)), rival.every))
-    others = [p for p in choices if all(p is not q for q, _ in chosen)]
-    while len(chosen) < count and others:
-        # The most faithful of what is left says most about the front's other end.
-        best = max(others, key=lambda p: (p.quality, -p.cost))
-        others = [p for p in others if p is not best]
-        chosen.append((best, 0))
-    return sorted(chosen, key=lambda pair: -pair[0].cost)
+    # After FORA, no limit: the most faithful of what is left shows the front's other end.
+    costs = [relative_macs(rival.schedule, workload) for rival in fora[:count]]
+    chosen: list[FrontPoint] = []
+    for cost in [*costs, *[1.0] * count]:
+        left = [p for p in choices if p.cost <= cost * SAME_COST and p not in chosen]
+        if left and len(chosen) < count:
+            chosen.append(max(left, key=lambda p: (p.quality, -p.cost)))
+    return sorted(chosen, key=lambda point: -point.cost)
 
 
 def relative_macs(schedule: Schedule, workload: Workload) -> float:
@@ -276,13 +274,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def grid_columns(rows: Sequence[Contender]) -> list[Contender]:
-    """Uncached first, then every pick beside the FORA schedule that costs at least as much."""
+    """Uncached first, then every pick after the cheapest FORA schedule that costs no less."""
     columns = [rows[0], *[row for row in rows if row.kind == "given"]]
     fora = {row.every: row for row in rows if row.kind == "fora"}
     for row in rows:
         if row.kind == "ecad":
-            columns += [fora[row.every]] if row.every in fora else []
+            columns += [fora.pop(row.every)] if row.every in fora else []
             columns.append(row)
-    if len(columns) == 1:
+    if len(columns) == 1:  # an empty front
         columns += fora.values()
     return [row for row in columns if row.pictures is not None]

@@ -186,7 +186,8 @@ class Renderer:
         stop_if_cancelled()
         samples = [self.calibration.prompts.samples[i] for i in batch]
         empty = self.empty_latent()
-        noise = torch.cat([comfy.sample.prepare_noise(empty, sample.seed) for sample in samples])
+        noises: list[Any] = [comfy.sample.prepare_noise(empty, sample.seed) for sample in samples]
+        noise = torch.cat(noises)
         positive = stacked([self.calibration.positives[s.prompt_index] for s in samples])
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(positive, self.calibration.negative)
