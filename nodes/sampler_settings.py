@@ -88,6 +88,15 @@ class SamplerSettingsNode(io.ComfyNode):
                     optional=True,
                     tooltip="Noise levels to use instead of steps and scheduler.",
                 ),
+                io.Boolean.Input(
+                    "fix_small_latents",
+                    default=False,
+                    optional=True,
+                    tooltip=(
+                        "Let PixArt sample below 264 px, where ComfyUI divides by zero; 256 px is "
+                        "what the paper's PixArt schedules were searched at."
+                    ),
+                ),
             ],
             outputs=[
                 SamplerSettingsType.Output(
@@ -108,6 +117,7 @@ class SamplerSettingsNode(io.ComfyNode):
         height: int,
         batch_size: int,
         sigmas: Any = None,
+        fix_small_latents: bool = False,
     ) -> io.NodeOutput:
         levels = None
         if sigmas is not None:
@@ -127,5 +137,6 @@ class SamplerSettingsNode(io.ComfyNode):
                 height=height,
                 batch=batch_size,
                 sigmas=levels,
+                fix_small_latents=fix_small_latents,
             )
         )

@@ -61,9 +61,13 @@ OTHER_CACHES = (
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """`fix_small_latents`: let PixArt sample at 256 px, where the host divides by zero."""
+    """`fix_small_latents`: let PixArt sample at 256 px, where the host divides by zero.
+
+    `quiet`: no line in the log, for a search that samples thousands of times.
+    """
 
     fix_small_latents: bool = False
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ class Sampling:
         report = run.report(self.seconds, finished=finished)
         asked_for = run.rows.all()  # an uncached schedule that runs uncached is no surprise
         level = logging.WARNING if report.messages and not asked_for else logging.INFO
+        level = logging.DEBUG if self.config.options.quiet else level
         log.log(level, "ECAD: %s", report.line())
         if self.config.on_report is not None:
             try:

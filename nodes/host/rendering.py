@@ -16,10 +16,17 @@ import torch
 
 from ...ecad_search.calibration import CalibrationPrompts
 from ...ecad_search.core.architecture import Architecture, Workload
+from ...ecad_search.core.presets import uncached
 from ...ecad_search.core.schedule import Schedule
 from ...ecad_search.errors import SearchError
 from .fingerprint import model_fingerprint
-from .patching import IRREGULAR, apply_schedule, cached_schedule, detect_architecture
+from .patching import (
+    IRREGULAR,
+    CacheOptions,
+    apply_schedule,
+    cached_schedule,
+    detect_architecture,
+)
 from .progress import stop_if_cancelled
 
 Conditioning = list  # the host's CONDITIONING: [[tensor (1, tokens, width), options], ...]
@@ -65,6 +72,7 @@ class SamplerSettings:
     height: int = 1024
     batch: int = 1
     sigmas: tuple[float, ...] | None = None  # replaces steps and scheduler
+    fix_small_latents: bool = False  # as in ECAD Cache Loader
 
     def sigmas_for(self, model: Any) -> torch.Tensor:
         """(steps + 1,) noise levels, as the KSampler node would use them."""
@@ -160,9 +168,13 @@ class Renderer:
 
     def model_with(self, schedule: Schedule | None) -> Any:
         """The model under a schedule; itself for None and for a schedule that reuses nothing."""
+        fix = self.settings.fix_small_latents
         if schedule is None or bool(schedule.compute.all()):
-            return self.model
-        return apply_schedule(self.model, schedule)
+            if not fix:
+                return self.model
+            schedule = uncached(self.architecture, self.steps)
+        options = CacheOptions(fix_small_latents=fix, quiet=True)
+        return apply_schedule(self.model, schedule, options=options)
 
     def sample(
         self, model: Any, batch: Sequence[int], on_step: Callable[[float], None] | None = None
