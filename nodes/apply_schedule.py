@@ -54,7 +54,7 @@ class ApplySchedule(io.ComfyNode):
             model,
             schedule,
             options=CacheOptions(fix_small_latents=fix_small_latents),
-            on_report=reporter(node_id),
+            on_report=reporter(node_id, schedule),
         )
         say(node_id, facts(schedule))
         return io.NodeOutput(patched)

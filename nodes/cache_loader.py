@@ -90,7 +90,7 @@ class CacheLoader(io.ComfyNode):
             model,
             chosen,
             options=CacheOptions(fix_small_latents=fix_small_latents),
-            on_report=reporter(node_id),
+            on_report=reporter(node_id, chosen),
         )
         say(node_id, facts(chosen))
         return io.NodeOutput(patched, chosen)

@@ -10,12 +10,12 @@ from ...ecad_search.engine.report import MIB, RunReport
 from .progress import prompt_server
 
 
-def reporter(node_id: str | None) -> Callable[[RunReport], None]:
+def reporter(node_id: str | None, schedule: Schedule) -> Callable[[RunReport], None]:
     """What `apply_schedule` tells about each run goes to the node that applied the schedule.
 
     The run happens while another node (the sampler) executes, and the log line is the engine's.
     """
-    return lambda report: say(node_id, node_text(report))
+    return lambda report: say(node_id, node_text(report, schedule))
 
 
 def say(node_id: str | None, text: str) -> None:
@@ -26,7 +26,7 @@ def say(node_id: str | None, text: str) -> None:
         send(text, node_id, server.client_id)
 
 
-def node_text(report: RunReport) -> str:
+def node_text(report: RunReport, schedule: Schedule) -> str:
     """The report in short lines, as wide as a node."""
     lines = [f"Last run: {report.reused_fraction:.0%} of the components reused"]
     speed = f"{report.predicted_speedup:.2f}x fewer MACs"
@@ -34,6 +34,8 @@ def node_text(report: RunReport) -> str:
         speed += f", {report.measured_speedup:.2f}x faster"
     lines.append(speed)
     lines.append(f"{report.seconds:.1f} s, {report.peak_bytes / MIB:.0f} MiB held")
+    if report.steps != schedule.steps:
+        lines.append(f"{report.steps} steps run on a schedule of {schedule.steps}")
     lines.extend(report.messages)
     return "\n".join(lines)
 
