@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from .websocket import WebSocket, WebSocketClosed
 SEARCH = "ECAD_Search"
 FRONT_PLOT = "ECAD_FrontPlot"
 BUDGET = "images"
+HISTORY_SECONDS = 60
 # What is brought back, and where it is below ComfyUI's base directory; the first fit counts.
 RESULTS = {
     "front.json": ("*/front.json", "output/ecad/*.front.json"),
@@ -113,7 +115,11 @@ def run(server: Server, workflow: Workflow, status: StatusLine) -> dict[str, Any
             raise
         finally:
             status.clear()
-    return server.get(f"/history/{prompt}")[prompt]["outputs"]
+    for _ in range(HISTORY_SECONDS * 10):  # ComfyUI tells of the end first and notes it later
+        if (entry := server.get(f"/history/{prompt}").get(prompt)) is not None:
+            return entry["outputs"]
+        time.sleep(0.1)
+    raise Problem(f"ComfyUI did not note the outputs of the run: see {server.log}.")
 
 
 def _watch(
