@@ -21,8 +21,10 @@ def reporter(node_id: str | None, schedule: Schedule) -> Callable[[RunReport], N
 def say(node_id: str | None, text: str) -> None:
     """Show text on a node, in the client that queued the graph; nothing without a server."""
     server = prompt_server()
+    if server is None or node_id is None:
+        return
     send = getattr(server, "send_progress_text", None)
-    if send is not None and node_id is not None:
+    if send is not None:
         send(text, node_id, server.client_id)
 
 
