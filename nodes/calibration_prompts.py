@@ -81,6 +81,7 @@ class CalibrationPromptsNode(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**53 - 1,
+                    control_after_generate=False,  # a new seed would be a new search
                     tooltip="Chooses the prompts and the noise of every sample.",
                 ),
                 io.String.Input(

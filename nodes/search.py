@@ -90,6 +90,7 @@ class SearchNode(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**53 - 1,
+                    control_after_generate=False,  # a new seed would be a new search
                     tooltip="Seed of the search itself; the pictures' seeds are the calibration's.",
                 ),
                 io.String.Input(

@@ -119,7 +119,7 @@ def without_schedule(
 def cached_schedule(model: comfy.model_patcher.ModelPatcher) -> Schedule | None:
     """The schedule applied to a MODEL, or None."""
     wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
-    return wrappers[-1].config.schedule if wrappers else None
+    return wrappers[-1].config.schedule if wrappers else None  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def detect_architecture(model: comfy.model_patcher.ModelPatcher) -> Architecture:
