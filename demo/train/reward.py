@@ -2,12 +2,14 @@
 
 Contrastive between pictures and captions, and a quality head that learns to tell, from the picture
 alone, how similar a damaged picture still is to the undamaged one. Resumes from its checkpoint.
-Needs demo/emoji-vae.safetensors, because every generated picture has passed through that VAE.
+Needs demo/emoji-vae.safetensors, because every rendered picture has passed through that VAE; learns
+better from pictures that demo/train/rendered.py made (`--rendered FILE`).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from pathlib import Path
@@ -24,6 +26,7 @@ from .pictures import BACKGROUNDS, caption, load_pictures, on_background, vocabu
 
 COLOURS = list(BACKGROUNDS)
 PICTURES_PER_BATCH = 32  # each on two backgrounds, so that the background must be told apart
+RENDERED_PER_BATCH = 24
 PEAK_RATE = 2e-3
 VARIANTS = 6  # of every picture and background: original, through the VAE, damaged in the latent
 
@@ -153,6 +156,12 @@ LATENT_DAMAGE = (
 )
 
 
+def random_strength(count: int, rng: torch.Generator) -> torch.Tensor:
+    """Half of the damage is slight: a good schedule differs little from the uncached run."""
+    slight = torch.rand(count, generator=rng) < 0.5
+    return torch.rand(count, generator=rng) ** torch.where(slight, 4.0, 1.2)
+
+
 def wide(s):
     return s.view(-1, 1, 1, 1)
 
@@ -174,7 +183,7 @@ class Pool:
                 z = (vae.encode(x * 2 - 1) - mean) / std
                 versions = [x, (vae.decode(z * std + mean) + 1) / 2]
                 for _ in range(VARIANTS - 2):
-                    s = torch.rand(len(z), generator=rng) ** 1.5
+                    s = random_strength(len(z), rng)
                     kind = torch.randint(len(LATENT_DAMAGE), (), generator=rng)
                     damaged = LATENT_DAMAGE[kind](z, s, rng)
                     versions.append((vae.decode(damaged * std + mean) + 1) / 2)
@@ -183,6 +192,12 @@ class Pool:
                 print(f"pool {len(rows)}", flush=True)
         # (pictures, backgrounds, VARIANTS, 3, H, W)
         self.bytes = torch.cat(rows).view(*originals.shape[:2], VARIANTS, 3, IMAGE_SIZE, IMAGE_SIZE)
+
+        self.rendered: dict[str, torch.Tensor] = {}
+
+    def add_rendered(self, file: Path) -> None:
+        self.rendered = load_file(file)
+        self.rendered["images"] = self.rendered["images"].permute(0, 3, 1, 2)
 
     def images(self, picture, colour, variant) -> torch.Tensor:
         return self.bytes[picture, colour, variant].float() / 255
@@ -231,7 +246,7 @@ def damage_some(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     for share in (0.5, 0.15):
         chosen = torch.rand(len(x), generator=rng) < share
         which = torch.randint(len(kinds), (len(x),), generator=rng)
-        strength = torch.rand(len(x), generator=rng) ** 1.5
+        strength = random_strength(len(x), rng)
         for k, damage in enumerate(kinds):
             rows = torch.nonzero(chosen & (which == k))[:, 0]
             if len(rows):
@@ -248,9 +263,15 @@ def draw_batch(pool: Pool, words: CaptionWords, rng: torch.Generator):
     draw = torch.rand(len(picture), generator=rng)
     damaged = 2 + torch.randint(VARIANTS - 2, (len(picture),), generator=rng)
     variant = torch.where(draw < 0.2, 0, torch.where(draw < 0.5, 1, damaged))
+    x = damage_some(pool.images(picture, colour, variant), rng)
+    if pool.rendered:
+        rows = torch.randint(len(pool.rendered["images"]), (RENDERED_PER_BATCH,), generator=rng)
+        x = torch.cat([x, pool.rendered["images"][rows].float() / 255])
+        picture = torch.cat([picture, pool.rendered["picture"][rows]])
+        colour = torch.cat([colour, pool.rendered["colour"][rows]])
     shift = torch.randint(-3, 4, (2,), generator=rng).tolist()
-    clean = torch.roll(pool.images(picture, colour, torch.zeros_like(variant)), shift, (2, 3))
-    x = damage_some(torch.roll(pool.images(picture, colour, variant), shift, (2, 3)), rng)
+    clean = torch.roll(pool.images(picture, colour, torch.zeros_like(picture)), shift, (2, 3))
+    x = torch.roll(x, shift, (2, 3))
     texts, fits = pool.captions(picture, colour, rng)
     return x, similarity(x, clean), words.encode(texts), fits
 
@@ -264,7 +285,8 @@ def loss_of(network: EmojiRewardNetwork, x, quality, ids, fits):
     by_image = (logits.logsumexp(0) - right.logsumexp(0)) * weight
     by_caption = (logits.logsumexp(1) - right.logsumexp(1)) * weight
     match = (by_image.sum() + by_caption.sum()) / (2 * weight.sum())
-    return match, F.smooth_l1_loss(predicted, quality, beta=0.1)
+    # Almost absolute, so that slight damage weighs too.
+    return match, F.smooth_l1_loss(predicted, quality, beta=0.02)
 
 
 @torch.no_grad()
@@ -329,6 +351,7 @@ def main() -> None:
     parser.add_argument("--emoji", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--rendered", type=Path)
     parser.add_argument("--vae", type=Path, default=Path("demo/emoji-vae.safetensors"))
     parser.add_argument("--out", type=Path, default=Path("demo/emoji-reward.safetensors"))
     parser.add_argument("--checkpoint", type=Path, default=Path("demo/train/checkpoint.reward.pt"))
@@ -339,6 +362,8 @@ def main() -> None:
     vocabulary_words = vocabulary(pictures)
     words = CaptionWords(vocabulary_words)
     pool = Pool(pictures, args.vae, rng)
+    if args.rendered:
+        pool.add_rendered(args.rendered)
     network = EmojiRewardNetwork(len(vocabulary_words) + 2)
     print(f"{sum(p.numel() for p in network.parameters())} parameters", flush=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02)
@@ -351,9 +376,9 @@ def main() -> None:
         rng.manual_seed(step)
     clock = saved_at = time.monotonic()
     while spent < args.minutes * 60:
-        done = spent / 60 / args.minutes
+        decay = 0.5 + 0.5 * math.cos(math.pi * spent / 60 / args.minutes)
         for group in optimiser.param_groups:
-            group["lr"] = PEAK_RATE * min(1, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * done))
+            group["lr"] = PEAK_RATE * min(1, (step + 1) / 100) * decay
         match, quality = loss_of(network, *draw_batch(pool, words, rng))
         optimiser.zero_grad()
         (match + 10 * quality).backward()
