@@ -97,9 +97,10 @@ def build_transformer(comfyui: Path) -> nn.Module:
             nn.init.normal_(parameter, std=0.02)
         else:
             nn.init.xavier_uniform_(parameter.flatten(1))
-    for block in model.blocks:
-        nn.init.zeros_(block.cross_attn.proj.weight)
-    nn.init.zeros_(model.final_layer.linear.weight)
+    weights = dict(model.named_parameters())
+    for block in range(config["depth"]):
+        nn.init.zeros_(weights[f"blocks.{block}.cross_attn.proj.weight"])
+    nn.init.zeros_(weights["final_layer.linear.weight"])
     return model.eval()  # eval: PixArt's own caption dropout wants a CUDA device
 
 
@@ -147,7 +148,7 @@ def noise_levels(count: int) -> torch.Tensor:
     return torch.where(torch.rand(count) < 0.2, torch.rand(count), sigma).clamp(1e-3, 1 - 1e-4)
 
 
-def velocity_loss(model, text: EmojiTextEncoder, x: torch.Tensor, ids: torch.Tensor):
+def velocity_loss(model: nn.Module, text: nn.Module, x: torch.Tensor, ids: torch.Tensor):
     sigma = noise_levels(len(x))
     noise = torch.randn_like(x)
     level = sigma[:, None, None, None]
