@@ -331,10 +331,10 @@ def report(network: EmojiRewardNetwork, pool: Pool, words: CaptionWords) -> None
     clean = pool.images(picture, colour, torch.ones_like(picture))
     print(f"clean {network.reward(clean, ids).mean():.2f}, ", end="")
     print(f"wrong caption {network.reward(clean, ids.roll(31, 0)).mean():.2f}")
-    rng = torch.Generator().manual_seed(2)
     for name, damage in PIXEL_DAMAGE.items():
         line = []
         for s in (0.1, 0.25, 0.5, 0.75, 1.0):
+            rng = torch.Generator().manual_seed(2)  # the same noise, stronger
             x = damage(clean, torch.full((len(clean),), s), rng).clamp(0, 1)
             rank = retrieval_rank(network, x, gallery, answer)
             line.append(f"{network.reward(x, ids).mean():6.2f} ({(rank < 5).float().mean():.2f})")
