@@ -104,8 +104,12 @@ def choose(
     front: Floats,
     n: int,
     rng: np.random.Generator,
+    *,
+    useful_loss: float | None = None,
 ) -> list[int]:
     """Indices into `pool`, best first: each adds most to the front under a draw of its own.
+
+    What loses more than `useful_loss` adds nothing; None: more than the worst of the front.
 
     Every other choice measures loss by its square root: it looks for small losses at small
     speed-ups, which a plain area would give up for large ones at the fast end.
@@ -115,7 +119,8 @@ def choose(
     for slot in range(n):
         losses = -prediction.draw(rng)
         bend = np.sqrt if slot % 2 else np.asarray
-        limit = np.array([1.0, float(bend(np.maximum(front[:, 1].max() * 1.05, 1e-9)))])
+        worst = front[:, 1].max() * 1.05 if useful_loss is None else useful_loss
+        limit = np.array([1.0, float(bend(np.maximum(worst, 1e-9)))])
         shown = np.column_stack([front[:, 0], bend(np.maximum(front[:, 1], 0.0))])
         gain = gains(costs, bend(np.maximum(losses, 0.0)), shown, limit)
         gain[chosen] = -1.0

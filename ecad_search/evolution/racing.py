@@ -70,3 +70,17 @@ def is_dominated(
         if lead.mean() > 0 and lead.mean() >= threshold * error:
             return True
     return False
+
+
+def is_hopeless(
+    differences: Floats,
+    worst: float,
+    n_samples: int,
+    *,
+    confidence: float,
+    usual_variance: float | None,
+) -> bool:
+    """Whether the mean difference to the uncached run surely ends below `worst` (negative)."""
+    threshold = NormalDist().inv_cdf(min(confidence, 1 - 1e-12))
+    error = standard_error(differences, n_samples, usual_variance)
+    return float(differences.mean()) + threshold * error < worst

@@ -29,6 +29,7 @@ from .surrogate import Features, Surrogate
 
 # What `tell` decided, as it stands in the journal.
 MORE, DROPPED, SCORED = "more", "dropped", "scored"
+USEFUL_LOSS = 3.0  # times the loss of the worst hand-made schedule
 MOST_BARREN = 20  # generations in a row without a new schedule before the search gives up
 
 
@@ -449,6 +450,15 @@ class Search:
             for rival in self._entries.values()
             if rival.is_scored
         ]
+        limit = self._useful_loss()
+        if limit is not None and racing.is_hopeless(
+            np.asarray(scores) - np.asarray(self._uncached.scores[: len(scores)]),
+            -limit,
+            self.n_samples,
+            confidence=self.settings.confidence,
+            usual_variance=self._usual_variance(),
+        ):
+            return DROPPED
         dominated = racing.is_dominated(
             np.asarray(scores),
             entry.cost,
@@ -463,6 +473,20 @@ class Search:
     def _differences(self, entry: _Entry) -> npt.NDArray[np.float64]:
         """Paired with the uncached run, (n,)."""
         return np.asarray(entry.scores) - np.asarray(self._uncached.scores[: len(entry.scores)])
+
+    def _useful_loss(self) -> float | None:
+        """The loss beyond which nobody wants a schedule, however cheap; None before it is known.
+
+        Without it the cheapest ruins, which nothing dominates, take the images of the search: it
+        is a multiple of what the worst of the hand-made schedules loses.
+        """
+        losses = [
+            -float(self._differences(entry).mean())
+            for entry in self._entries.values()
+            if entry.is_scored and entry.is_reference and entry is not self._uncached
+        ]
+        worst = max(losses, default=0.0)
+        return USEFUL_LOSS * worst if worst > 0 else None
 
     def _usual_variance(self) -> float | None:
         """The spread between samples of the differences to the uncached run, over candidates."""
@@ -619,7 +643,10 @@ class Search:
     # --- mode: ecad+ -----------------------------------------------------------------------------
 
     def _guided_generation(self, size: int, rng: np.random.Generator) -> list[Proposal]:
+        limit = self._useful_loss()
         scored = [entry for entry in self._entries.values() if entry.is_scored]
+        useful = [e for e in scored if limit is None or self._objectives(e)[1] <= limit]
+        scored = useful if len(useful) > 1 else scored
         front = np.array([self._objectives(entry) for entry in scored])
         kept, select = proposals.tournament(
             front, self.settings.population_for(self.architecture), rng
@@ -644,6 +671,8 @@ class Search:
             for _ in range(proposals.ROUNDS):
                 costs, losses = self._costs(pool), -surrogate.predict(_stacked(pool)).mean
                 points = np.column_stack([costs, np.round(losses, 9)])
+                if limit is not None:  # as if they saved nothing: out of everybody's way
+                    points[losses > limit, 0] = 1.0
                 kept, select = proposals.tournament(points, proposals.POOL // 2, rng)
                 pool = [pool[i] for i in kept]
                 pool += proposed([proposal.compute for proposal in pool], select)
@@ -654,6 +683,7 @@ class Search:
                 front[pareto.front_indices(front)],
                 min(3 * size, len(pool)),
                 rng,
+                useful_loss=limit,
             )
             ranked = [pool[i] for i in chosen]
             # Every so many candidates one that the model had no say in.
