@@ -22,7 +22,7 @@ from pathlib import Path
 
 from devtools import demo
 from devtools.console import StatusLine
-from devtools.environment import PACK_NAME, Environment, prepare
+from devtools.environment import PACK_NAME, Environment, child_variables, prepare
 from devtools.problem import Problem, disk_full, means_disk_full
 from devtools.server import Server, choose_port, is_free, make_base
 
@@ -118,7 +118,7 @@ def run_demo(options: argparse.Namespace) -> int:
 def run_tests(options: argparse.Namespace) -> int:
     environment = prepared(options, StatusLine(), tools=True)
     python = str(environment.python)
-    variables = dict(os.environ, COMFYUI_PATH=str(environment.comfyui), HF_HUB_OFFLINE="1")
+    variables = child_variables(COMFYUI_PATH=str(environment.comfyui))
     failed = []
     if not options.pytest_arguments:
         checks = {

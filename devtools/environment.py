@@ -47,6 +47,15 @@ class Environment:
     accelerated: bool  # False: ComfyUI is started with --cpu
 
 
+def child_variables(**more: str) -> dict[str, str]:
+    """Environment variables for ComfyUI and for the tests; what the user has set stays.
+
+    Idle OpenMP threads sleep instead of spinning: beside any other busy process, spinning makes
+    PyTorch on a small CPU ten times slower.
+    """
+    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "HF_HUB_OFFLINE": "1", **more}
+
+
 def prepare(
     root: Path,
     *,

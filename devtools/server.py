@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from .environment import PACK_NAME, Environment
+from .environment import PACK_NAME, Environment, child_variables
 from .problem import Problem, disk_full
 from .websocket import WebSocket
 
@@ -99,7 +99,7 @@ class Server:
         group: dict[str, Any] = {"start_new_session": True}
         if os.name == "nt":
             group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # pyright: ignore[reportAttributeAccessIssue]
-        environment = dict(os.environ, HF_HUB_OFFLINE="1", PYTHONUNBUFFERED="1")
+        environment = child_variables(PYTHONUNBUFFERED="1")
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command,
