@@ -621,3 +621,33 @@ def test_256_px_samples_with_the_fix_and_only_with_it(
     plain = sample(apply(model, mostly_reusing()), *arguments, **larger)
     fixed = sample(apply(model, mostly_reusing(), options=options), *arguments, **larger)
     assert torch.equal(plain, fixed)
+
+
+def test_the_state_of_a_run_survives_the_copies_of_transformer_options(
+    comfy, tiny_pixart, conditioning, sample, random_schedule, apply
+):
+    """T16: the host hands a new dict to every call; what is counted in one is there in the next."""
+    seen, reports = [], []
+    wrappers = comfy.patcher_extension.WrappersMP
+
+    def watch(executor, *args, **kwargs):
+        options = kwargs.get("transformer_options") or args[5]
+        options["left by another node"] = True
+        seen.append(options)
+        return executor(*args, **kwargs)
+
+    patched = apply(tiny_pixart(), random_schedule(1), on_report=reports.append)
+    patched.add_wrapper_with_key(wrappers.APPLY_MODEL, "watch", watch)
+    arguments = (conditioning(1), conditioning(2))
+    expected = sample(apply(tiny_pixart(), random_schedule(1)), *arguments)
+    assert torch.equal(expected, sample(patched, *arguments))
+    assert len(seen) == len({id(options) for options in seen}) == reports[0].evaluations
+    assert reports[0].cells_reused > 0
+
+
+def test_a_run_prints_nothing(tiny_pixart, conditioning, sample, random_schedule, apply, capfd):
+    """T25: no debug leftovers; the one line of a run goes through logging."""
+    patched = apply(tiny_pixart(), random_schedule(1))
+    capfd.readouterr()
+    sample(patched, conditioning(1), conditioning(2))
+    assert "" == capfd.readouterr().out
