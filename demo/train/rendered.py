@@ -1,6 +1,6 @@
 """Render pictures with good and bad schedules, for Emoji-Reward to learn from.
 
-    python -m demo.train.rendered --comfyui .host/ComfyUI --images 448 --out demo_output/rendered
+    python -m demo.train.rendered --comfyui .host/ComfyUI --images 448
 
 The demo model knows its pictures by heart, so how far a rendered picture is from the real one says
 how good it is; `python -m demo.train.reward --rendered FILE` learns to tell without the real one.

@@ -1,0 +1,27 @@
+"""When a candidate is worth no more samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecad_search.evolution import racing
+
+SURE = {"confidence": 0.9, "usual_variance": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("differences", "hopeless"),
+    [
+        ([-1.0, -1.1, -0.9, -1.0], True),
+        ([-0.1, -0.1, -0.1, -0.1], False),
+        ([-0.31, -0.29, -0.3, -0.31], False),  # below the bound, but not surely
+    ],
+)
+def test_only_what_surely_loses_too_much_is_hopeless(differences, hopeless):
+    assert hopeless == racing.is_hopeless(np.array(differences), -0.3, 32, **SURE)
+
+
+def test_nothing_is_uncertain_once_all_samples_are_in():
+    differences = np.array([-0.31, -0.29, -0.3, -0.31])
+    assert racing.is_hopeless(differences, -0.3, 4, **SURE)
