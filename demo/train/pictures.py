@@ -53,13 +53,17 @@ class Picture:
     rgba: np.ndarray  # (size, size, 4) float32 in [0, 1]
 
 
+def label_list() -> list[str]:
+    """LABELS as emojibase writes them; captions have them in lower case."""
+    return [" ".join(label.split()) for label in LABELS.split(";")]
+
+
 def load_pictures(emoji_folder: Path, data_folder: Path, size: int) -> list[Picture]:
     """Read the pictures of LABELS from the unpacked npm packages named in demo/README.md."""
     entries = json.loads((data_folder / "en" / "data.json").read_text(encoding="utf-8"))
     by_label = {entry["label"]: entry for entry in entries}
-    labels = [" ".join(label.split()) for label in LABELS.split(";")]
     pictures = []
-    for label in labels:
+    for label in label_list():
         entry = by_label[label]
         code = entry["hexcode"].lower()
         stem = code.removesuffix("-fe0f")

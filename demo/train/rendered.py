@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from .pictures import BACKGROUNDS, LABELS, caption
-from .verify import load_pack
+from .pictures import BACKGROUNDS, caption, label_list
+from .verify import demo_renderer, load_pack
 
 BATCH = 16  # pictures under one schedule
 STEPS = 16
@@ -52,11 +52,10 @@ def main() -> None:
     def module(name: str):
         return importlib.import_module(f"ecad_pack.{name}")
 
-    rendering, presets = module("nodes.host.rendering"), module("ecad_search.core.presets")
+    presets = module("ecad_search.core.presets")
     schedule_class = module("ecad_search.core.schedule").Schedule
-    model, clip, vae = module("nodes.host.demo_model").load_demo_model()
     rng = np.random.default_rng(SEED)
-    labels = [" ".join(label.split()).lower() for label in LABELS.split(";")]
+    labels = [label.lower() for label in label_list()]
     colours = list(BACKGROUNDS)
     count = args.images // BATCH * BATCH
     rounds = [rng.permutation(len(labels)) for _ in range(-(-count // len(labels)))]
@@ -64,17 +63,8 @@ def main() -> None:
     colour = rng.integers(len(colours), size=count)
     texts = [caption(labels[i], colours[c]) for i, c in zip(picture, colour, strict=True)]
 
-    def encoded(text: str):
-        return clip.encode_from_tokens_scheduled(clip.tokenize(text))
-
     prompts = module("ecad_search.calibration").CalibrationPrompts(tuple(texts), seed=SEED)
-    calibration = rendering.EncodedCalibration(
-        prompts, tuple(encoded(text) for text in texts), encoded(""), "", 0.0, "emoji"
-    )
-    settings = rendering.SamplerSettings(
-        steps=STEPS, cfg=3.0, sampler="dpmpp_2m", width=96, height=96, batch=BATCH
-    )
-    renderer = rendering.Renderer(model, vae, calibration, settings)
+    renderer = demo_renderer(module, prompts, steps=STEPS)
     rows: list[torch.Tensor] = []
     args.out.parent.mkdir(parents=True, exist_ok=True)
     for first in range(0, count, BATCH):

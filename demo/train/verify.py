@@ -42,12 +42,29 @@ def load_pack(comfyui: Path) -> ModuleType:
 def training_captions(pack_module) -> list[str]:
     """One caption per picture, on a background it was trained on; the order of LABELS."""
     pictures = pack_module("demo.train.pictures")
-    labels = [" ".join(label.split()).lower() for label in pictures.LABELS.split(";")]
+    labels = [label.lower() for label in pictures.label_list()]
     colours = [pictures.training_colours(i) for i in range(len(labels))]
     return [
         pictures.caption(label, allowed[i % len(allowed)])
         for i, (label, allowed) in enumerate(zip(labels, colours, strict=True))
     ]
+
+
+def demo_renderer(module, prompts, *, steps: int):
+    """A Renderer of the demo model for CalibrationPrompts, sampled as the demo workflow does."""
+    rendering = module("nodes.host.rendering")
+    model, clip, vae = module("nodes.host.demo_model").load_demo_model()
+
+    def encoded(text: str):
+        return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+    calibration = rendering.EncodedCalibration(
+        prompts, tuple(encoded(text) for text in prompts.prompts), encoded(""), "", 0.0, "emoji"
+    )
+    settings = rendering.SamplerSettings(
+        steps=steps, cfg=3.0, sampler="dpmpp_2m", width=96, height=96, batch=16
+    )
+    return rendering.Renderer(model, vae, calibration, settings)
 
 
 def main() -> int:
@@ -61,24 +78,14 @@ def main() -> int:
     def module(name: str):
         return importlib.import_module(f"ecad_pack.{name}")
 
-    rendering, presets = module("nodes.host.rendering"), module("ecad_search.core.presets")
-    model, clip, vae = module("nodes.host.demo_model").load_demo_model()
+    presets = module("ecad_search.core.presets")
     captions = training_captions(module)
     rounds = -(-args.images // len(captions))
     prompts = module("ecad_search.calibration").CalibrationPrompts(
         tuple(captions), seeds_per_prompt=rounds, seed=1234, source="training captions"
     )
 
-    def encoded(text: str):
-        return clip.encode_from_tokens_scheduled(clip.tokenize(text))
-
-    calibration = rendering.EncodedCalibration(
-        prompts, tuple(encoded(c) for c in captions), encoded(""), "", 0.0, "emoji"
-    )
-    settings = rendering.SamplerSettings(
-        steps=20, cfg=3.0, sampler="dpmpp_2m", width=96, height=96, batch=16
-    )
-    renderer = rendering.Renderer(model, vae, calibration, settings)
+    renderer = demo_renderer(module, prompts, steps=20)
     reward = module("ecad_search.scorers.emoji_reward").EmojiReward()
     indices = range(args.images)
     words = [prompts.samples[i].prompt for i in indices]
