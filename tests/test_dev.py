@@ -18,7 +18,14 @@ import pytest
 
 from devtools import demo, environment
 from devtools.console import StatusLine, bar, duration, table
-from devtools.environment import Environment, SetUp, requirements, torchvision_for
+from devtools.environment import (
+    Environment,
+    SetUp,
+    needs_torchaudio,
+    requirements,
+    torchaudio_for,
+    torchvision_for,
+)
 from devtools.lock import locked
 from devtools.problem import Problem, require_space
 from devtools.server import Refused, Server, choose_port, free_port, is_free, make_base
@@ -152,6 +159,22 @@ def test_torch_and_what_needs_no_installing_is_left_out_of_comfyui_s_requirement
 )
 def test_the_torchvision_that_belongs_to_a_torch_is_known(torch, torchvision):
     assert torchvision == torchvision_for(torch)
+
+
+@pytest.mark.parametrize(
+    "torch, torchaudio",
+    [("2.13.0+cpu", "2.11.0"), ("2.11.0", "2.11.0"), ("2.9.1", "2.9.1"), ("3.0.0", "2.11.0")],
+)
+def test_the_torchaudio_that_goes_with_a_torch_is_known(torch, torchaudio):
+    assert torchaudio == torchaudio_for(torch)
+
+
+@pytest.mark.parametrize(
+    "version, needed", [("0.3.75", False), ("0.4.0", False), ("0.8.0", True), ("1.0.0", True)]
+)
+def test_releases_that_do_not_start_without_torchaudio_get_it(tmp_path, version, needed):
+    (tmp_path / "comfyui_version.py").write_text(f'# made by hand\n__version__ = "{version}"\n')
+    assert needed == needs_torchaudio(tmp_path)
 
 
 class Stages(SetUp):
