@@ -15,6 +15,7 @@ from .empty_latent import EmptyLatent
 from .front_plot import FrontPlot
 from .host.paths import register_schedule_folder
 from .image_reward_scorer import ImageRewardScorer
+from .paper_sigmas import PaperSigmas
 from .pick_from_front import PickFromFront
 from .reference_similarity_scorer import ReferenceSimilarityScorer
 from .sampler_settings import SamplerSettingsNode
@@ -28,6 +29,7 @@ MENU: list[type[io.ComfyNode]] = [
     SchedulePreview,
     LoadDemoModel,
     EmptyLatent,
+    PaperSigmas,
     CalibrationPromptsNode,
     SamplerSettingsNode,
     EmojiRewardScorer,
