@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ecad_search import cli
-from ecad_search.architectures import FLUX, PIXART
+from ecad_search.architectures import FLUX, PIXART, sized
 from ecad_search.builtin_schedules import FOLDER, builtin_schedules
 from ecad_search.core import presets, schedule_json
 
@@ -94,14 +94,102 @@ def test_an_error_is_one_line_and_status_1(capsys, fora, arguments):
 
 
 def test_convert_goes_there_and_back(capsys, fora, tmp_path):
-    output(capsys, "convert", fora, str(tmp_path / "paper.json"), "--paper")
-    output(capsys, "convert", str(tmp_path / "paper.json"), str(tmp_path / "own.json"))
+    output(capsys, "convert", fora, "--out", str(tmp_path / "paper.json"), "--paper")
+    paper = str(tmp_path / "paper.json")
+    output(capsys, "convert", paper, "--out", str(tmp_path / "own.json"))
     assert presets.fora(PIXART, 20, 3) == schedule_json.load(tmp_path / "own.json")
-    output(capsys, "convert", fora, str(tmp_path / "28.json"), "--steps", "28")
+    again = ("convert", fora, "--out", str(tmp_path / "28.json"))
+    output(capsys, *again, "--steps", "28")
     assert 28 == schedule_json.load(tmp_path / "28.json").steps
-    assert 1 == cli.main(["convert", fora, str(tmp_path / "28.json")])
-    output(capsys, "convert", fora, str(tmp_path / "28.json"), "--overwrite")
+    assert 1 == cli.main(again)
+    output(capsys, *again, "--overwrite")
     assert 20 == schedule_json.load(tmp_path / "28.json").steps
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """As the official repository lays them out: two schedules, a T-GATE one and another file."""
+    root = tmp_path / "official"
+    texts = {
+        "pixart_256/fora.json": schedule_json.dumps_paper(presets.fora(PIXART, 20, 3)),
+        "flux_256/fora.json": schedule_json.dumps_paper(presets.fora(FLUX, 20, 3)),
+        "pixart_256/manager.json": '{"generation": 10}',
+        "pixart_256/readme.txt": "no schedule",
+    }
+    document = json.loads(texts["pixart_256/fora.json"])
+    entry = document["cache_schedule"]["schedule"]["000"]["0"]
+    entry["custom_compute_attn"] = {"name": "compute_attn_tgate", "kwargs": {"gate_step": 2}}
+    texts["pixart_256/tgate.json"] = json.dumps(document)
+    for name, text in texts.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.json"))
+
+
+def test_a_folder_is_converted_and_what_cannot_be_is_said(capsys, folder, tmp_path):
+    out = tmp_path / "mine"
+    assert 1 == cli.main(["convert", str(folder), "--out", str(out)])
+    printed = capsys.readouterr()
+    assert ["flux_256/fora.json", "pixart_256/fora.json"] == below(out)
+    assert presets.fora(FLUX, 20, 3) == schedule_json.load(out / "flux_256/fora.json")
+    told = [line.split(" -> ")[0] for line in printed.out.splitlines()]
+    assert [str(folder / "flux_256/fora.json"), str(folder / "pixart_256/fora.json")] == told
+    manager, tgate, count = printed.err.splitlines()
+    assert "manager.json: format is missing" in manager
+    assert "tgate.json" in tgate and "T-GATE" in tgate
+    assert "error: 2 of 4 files were not converted." == count
+
+
+def test_a_folder_below_the_converted_one_is_not_converted_again(capsys, folder):
+    arguments = ["convert", str(folder), "--out", str(folder / "mine"), "--overwrite"]
+    assert [1, 1] == [cli.main(arguments), cli.main(arguments)]
+    capsys.readouterr()
+    assert 4 + 2 == len(below(folder))
+
+
+def test_convert_json_says_what_became_of_each_file(capsys, folder, tmp_path):
+    arguments = ["convert", str(folder / "pixart_256"), "--out", str(tmp_path / "o"), "--json"]
+    assert 1 == cli.main([*arguments, "--steps", "10"])
+    fora, manager, tgate = json.loads(capsys.readouterr().out)
+    key = presets.fora(PIXART, 20, 3).resampled(10).key
+    assert ("pixart", 10, key) == (fora["architecture"], fora["steps"], fora["key"])
+    assert str(tmp_path / "o" / "fora.json") == fora["target"]
+    assert {"source", "error"} == set(manager) == set(tgate)
+
+
+def test_two_files_never_become_one(capsys, folder, tmp_path):
+    files = [str(folder / name / "fora.json") for name in ("flux_256", "pixart_256")]
+    assert 1 == cli.main(["convert", *files, "--out", str(tmp_path / "o"), "--overwrite"])
+    assert "different folders" in capsys.readouterr().err
+    assert "flux" == schedule_json.load(tmp_path / "o" / "fora.json").architecture.id
+
+
+def test_an_architecture_can_be_stated_where_it_fits(capsys, tmp_path):
+    small = presets.fora(sized("pixart", {"blocks": 10}, hidden=48), 20, 2)
+    (tmp_path / "small.json").write_text(schedule_json.dumps_paper(small))
+    arguments = ["convert", str(tmp_path / "small.json"), "--out", str(tmp_path / "o.json")]
+    output(capsys, *arguments, "--architecture", "emoji-pixart")
+    assert "emoji-pixart" == schedule_json.load(tmp_path / "o.json").architecture.id
+    assert 1 == cli.main([*arguments, "--architecture", "flux", "--overwrite"])
+    printed = capsys.readouterr().err
+    assert "small.json: " in printed and "choose the architecture of the file" in printed
+    assert 1 == cli.main([*arguments, "--architecture", "none", "--overwrite"])
+    assert "expected one of pixart" in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_an_error(capsys, tmp_path):
+    assert 1 == cli.main(["convert", str(tmp_path)])
+    assert "holds no .json file" in capsys.readouterr().err
+
+
+def test_names_are_printed_as_json_too(capsys):
+    assert list(builtin_schedules()) == json.loads(output(capsys, "presets", "--json"))
+    assert output(capsys, "list").split() == json.loads(output(capsys, "list", "--json"))
 
 
 def test_presets_are_written_into_a_folder(capsys, tmp_path):

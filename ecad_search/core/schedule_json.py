@@ -62,9 +62,18 @@ def loads(text: str, *, source: str = "the schedule") -> Schedule:
     """The schedule in `text`, in our format or the paper's; `source` names it in error messages."""
     source = _printable(source)
     document = _parsed(text, source)
-    if "format" not in document and "cache_schedule" in document:
+    if _is_the_papers(document):
         return _from_paper(document, source)
     return _from_document(document, source)
+
+
+def is_the_papers(text: str, *, source: str = "the schedule") -> bool:
+    """Whether `text` is in the paper's format, not ours; ScheduleError if it is no JSON object."""
+    return _is_the_papers(_parsed(text, _printable(source)))
+
+
+def _is_the_papers(document: Mapping[str, Any]) -> bool:
+    return "format" not in document and "cache_schedule" in document
 
 
 def dumps(schedule: Schedule) -> str:
@@ -107,8 +116,11 @@ def dumps(schedule: Schedule) -> str:
 
 def load(path: str | os.PathLike[str]) -> Schedule:
     """The schedule in a file; one without a name gets the file's."""
-    text = _read(path)
-    schedule = loads(text, source=os.fspath(path))
+    return named_after(path, loads(decoded(read(path), path), source=os.fspath(path)))
+
+
+def named_after(path: str | os.PathLike[str], schedule: Schedule) -> Schedule:
+    """The schedule, with the file's name if it has none."""
     return schedule if schedule.name else replace(schedule, name=_clean_name(Path(path).stem))
 
 
@@ -183,7 +195,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _read(path: str | os.PathLike[str]) -> str:
+def read(path: str | os.PathLike[str]) -> bytes:
+    """The content of a schedule file: a regular file of at most LARGEST_FILE bytes."""
     shown = _printable(os.fspath(path))
     try:
         found = os.stat(path)
@@ -198,11 +211,17 @@ def _read(path: str | os.PathLike[str]) -> str:
         raise StorageError(f"{shown} cannot be read ({reason}); check the path.") from error
     if len(content) > LARGEST_FILE:
         raise ScheduleError(_too_large(shown, len(content)))
+    return content
+
+
+def decoded(content: bytes, path: str | os.PathLike[str]) -> str:
+    """The text of what `read` gave for `path`."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ScheduleError(
-            f"{shown} is not UTF-8 text (byte {error.start}); expected a JSON file in UTF-8."
+            f"{_printable(os.fspath(path))} is not UTF-8 text (byte {error.start}); "
+            "expected a JSON file in UTF-8."
         ) from error
 
 
