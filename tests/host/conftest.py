@@ -137,6 +137,126 @@ def tiny_pixart(comfy):
     return build
 
 
+def random_weights(network, seed: int) -> None:
+    """Small random weights; scales of norms, which start at one, stay near it."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim > 1:
+                parameter.copy_(noise * 0.05)
+            else:
+                is_scale = "norm" in name and name.endswith(("scale", "weight"))
+                parameter.copy_(noise * 0.02 + (1.0 if is_scale else 0.0))
+
+
+@pytest.fixture(scope="session")
+def patcher(comfy):
+    """Factory of a ModelPatcher round a real model of the host with random weights.
+
+    `patcher("Flux", "Flux", {...config})`: the class in comfy.supported_models, the class in
+    comfy.model_base, and the config that ComfyUI would have read from a checkpoint.
+    """
+    import torch
+
+    def build(supported: str, base: str, config: dict, *, dtype=torch.float32, seed=1, **options):
+        model_config = getattr(comfy.supported_models, supported)(dict(config))
+        model_config.set_inference_dtype(dtype, None)
+        model_config.unet_config["dtype"] = dtype
+        model = getattr(comfy.model_base, base)(model_config, device="cpu", **options)
+        random_weights(model.diffusion_model, seed)
+        model.eval().requires_grad_(False)
+        cpu = torch.device("cpu")
+        return comfy.model_patcher.ModelPatcher(model, cpu, cpu)
+
+    return build
+
+
+FLUX = {
+    "image_model": "flux",
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 16,
+    "context_in_dim": 32,
+    "hidden_size": 64,
+    "mlp_ratio": 2.0,
+    "num_heads": 4,
+    "depth": 2,
+    "depth_single_blocks": 3,
+    "axes_dim": [4, 6, 6],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+}
+
+
+def flux_config(comfy, settings: dict) -> dict:
+    """Newer releases want to be told which axes of the text's position ids count."""
+    import importlib
+    from dataclasses import fields
+
+    params = importlib.import_module("comfy.ldm.flux.model").FluxParams
+    if "txt_ids_dims" in {field.name for field in fields(params)}:
+        return {"txt_ids_dims": [3] if len(settings["axes_dim"]) == 4 else [], **settings}
+    return settings
+
+
+@pytest.fixture(scope="session")
+def tiny_flux(comfy, patcher):
+    """Factory of a ModelPatcher round a random real Flux; latents are (N, 16, 8, 8)."""
+
+    def build(*, seed: int = 1, **settings):
+        dtype = settings.pop("dtype", None)
+        config = flux_config(comfy, {**FLUX, **settings})
+        return patcher("Flux", "Flux", config, seed=seed, **({"dtype": dtype} if dtype else {}))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_flux2(comfy, patcher):
+    """The same of FLUX.2: gated MLPs, one modulation for all blocks; latents (N, 128, 4, 4)."""
+
+    def build(*, seed: int = 1, **settings):
+        dtype = settings.pop("dtype", None)
+        flux2 = {
+            **FLUX,
+            "image_model": "flux2",
+            "in_channels": 128,
+            "out_channels": 128,
+            "patch_size": 1,
+            "axes_dim": [4, 4, 4, 4],
+            "theta": 2000,
+            "global_modulation": True,
+            "vec_in_dim": None,
+            "mlp_silu_act": True,
+            "qkv_bias": False,
+            "ops_bias": False,
+            "default_ref_method": "index",
+            "ref_index_scale": 10.0,
+        }
+        config = flux_config(comfy, {**flux2, **settings})
+        return patcher("Flux2", "Flux2", config, seed=seed, **({"dtype": dtype} if dtype else {}))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def flux_conditioning(comfy):
+    """Factory of a CONDITIONING for `tiny_flux` and `tiny_flux2`."""
+    import torch
+
+    def build(seed: int, tokens: int = 6, width: int = 32, pooled: int = 16, **options):
+        generator = torch.Generator().manual_seed(seed)
+        text = torch.randn(1, tokens, width, generator=generator)
+        return [[text, {"pooled_output": torch.randn(1, pooled, generator=generator), **options}]]
+
+    return build
+
+
 @pytest.fixture(scope="session")
 def conditioning(comfy):
     """Factory of a CONDITIONING for `tiny_pixart`; unequal `tokens` split the CFG pair."""
@@ -189,6 +309,17 @@ def sample(comfy):
             )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def require_sampler(comfy):
+    """`require_sampler(name)` skips the test on a host that has no such sampler."""
+
+    def require(name: str) -> None:
+        if name not in comfy.samplers.KSampler.SAMPLERS:
+            pytest.skip(f"ComfyUI {comfy.version} has no sampler {name}")
+
+    return require
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 COMPONENTS = ("attn", "cross_attn", "mlp")
-# All of ComfyUI 0.3.75; the last test here says when the host has others.
+# All of ComfyUI 0.3.75 to 0.33.0; a test below says when the host has others.
 SAMPLERS = (
     "euler euler_cfg_pp euler_ancestral euler_ancestral_cfg_pp heun heunpp2 dpm_2 dpm_2_ancestral "
     "lms dpm_fast dpm_adaptive dpmpp_2s_ancestral dpmpp_2s_ancestral_cfg_pp dpmpp_sde "
@@ -17,7 +17,7 @@ SAMPLERS = (
     "dpmpp_2m_sde_heun_gpu dpmpp_3m_sde dpmpp_3m_sde_gpu ddpm lcm ipndm ipndm_v deis res_multistep "
     "res_multistep_cfg_pp res_multistep_ancestral res_multistep_ancestral_cfg_pp "
     "gradient_estimation gradient_estimation_cfg_pp er_sde seeds_2 seeds_3 sa_solver "
-    "sa_solver_pece ddim uni_pc uni_pc_bh2"
+    "sa_solver_pece ddim uni_pc uni_pc_bh2 exp_heun_2_x0 exp_heun_2_x0_sde"
 ).split()
 
 
@@ -73,9 +73,10 @@ def sigmas_of(comfy, model, steps, scheduler="simple"):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_an_all_compute_schedule_changes_no_bit(
-    sampler, tiny_pixart, conditioning, sample, uncached, apply
+    sampler, require_sampler, tiny_pixart, conditioning, sample, uncached, apply
 ):
     """On every sampler of the host, flow matching and noise prediction in turn."""
+    require_sampler(sampler)
     model = tiny_pixart(flow=SAMPLERS.index(sampler) % 2 == 0)
     arguments = (conditioning(1), conditioning(2))
     options = {"steps": 4, "cfg": 2.0, "sampler": sampler}
@@ -90,6 +91,37 @@ def test_an_all_compute_schedule_changes_no_bit(
 
 def test_the_list_of_samplers_above_is_the_hosts(comfy):
     assert set(comfy.samplers.KSampler.SAMPLERS) <= set(SAMPLERS)
+
+
+@pytest.mark.parametrize("flow", [False, True], ids=["noise", "flow"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_engine_knows_how_each_sampler_goes_through_the_steps(
+    sampler, flow, require_sampler, pack, comfy, tiny_pixart, conditioning, sample
+):
+    """Values are held as long as a sampler needs them: a wrong belief costs memory or reuse."""
+    require_sampler(sampler)
+    patching, wrappers = pack.module("nodes.host.patching"), comfy.patcher_extension.WrappersMP
+    model, steps, rows, functions = tiny_pixart(flow=flow), [], [], []
+
+    def begin(executor, guider, sigmas, *args, **kwargs):
+        function = getattr(executor.class_obj, "sampler_function", None)
+        functions.append(getattr(function, "__name__", ""))
+        steps.append(pack.module("ecad_search.engine.sigma_steps").SigmaSteps(sigmas.tolist()))
+        return executor(guider, sigmas, *args, **kwargs)
+
+    def evaluate(executor, x, timestep, *args, **kwargs):
+        rows.append(steps[0].step(float(timestep.max())))
+        return executor(x, timestep, *args, **kwargs)
+
+    model.add_wrapper_with_key(wrappers.SAMPLER_SAMPLE, "watch", begin)
+    model.add_wrapper_with_key(wrappers.PREDICT_NOISE, "watch", evaluate)
+    sample(model, conditioning(1), conditioning(2), sampler=sampler, steps=6)
+    once = rows == list(range(steps[0].steps))
+    (function,) = functions
+    assert once == (function in patching.ONE_EVALUATION_PER_STEP)
+    if rows != sorted(rows):
+        assert patching.IRREGULAR[function] == sampler
+    assert not (once and function in patching.IRREGULAR)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -116,7 +116,9 @@ def test_every_socket_is_one_of_the_node(example, host_nodes):
         ]
         assert sockets == [(slot["name"], slot["type"]) for slot in node["inputs"]]
         types = [str(kind) for kind in node_class.RETURN_TYPES]
-        assert types == [slot["type"] for slot in node["outputs"]]
+        saved = [slot["type"] for slot in node["outputs"]]
+        # Newer hosts let their own preview and save nodes pass on what they show.
+        assert saved == (types if node["type"].startswith("ECAD_") else types[: len(saved)])
 
 
 def test_links_agree_with_both_of_their_ends(example):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from types import SimpleNamespace
@@ -26,8 +27,10 @@ def node(pack):
     """`node("cache_loader", "CacheLoader")`: the class as the executor hands it to execute."""
 
     def get(module, name):
-        found = getattr(pack.module(f"nodes.{module}"), name)
-        return found.PREPARE_CLASS_CLONE({"UNIQUE_ID": "7"})
+        prepare = getattr(pack.module(f"nodes.{module}"), name).PREPARE_CLASS_CLONE
+        hidden = {"UNIQUE_ID": "7"}
+        wrapped = "v3_data" in inspect.signature(prepare).parameters  # since 0.4
+        return prepare({"hidden_inputs": hidden} if wrapped else hidden)
 
     return get
 
