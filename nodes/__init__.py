@@ -15,6 +15,7 @@ from .empty_latent import EmptyLatent
 from .front_plot import FrontPlot
 from .host.paths import register_schedule_folder
 from .image_reward_scorer import ImageRewardScorer
+from .import_schedule import ImportSchedule
 from .paper_sigmas import PaperSigmas
 from .pick_from_front import PickFromFront
 from .reference_similarity_scorer import ReferenceSimilarityScorer
@@ -41,6 +42,7 @@ MENU: list[type[io.ComfyNode]] = [
     FrontPlot,
     PickFromFront,
     SaveSchedule,
+    ImportSchedule,
     ApplySchedule,
 ]
 

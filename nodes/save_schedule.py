@@ -53,16 +53,21 @@ class SaveSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, schedule: Schedule, name: str, overwrite: bool = False) -> io.NodeOutput:
-        library = schedule_library()
-        short = name.strip().removeprefix(USER_PREFIX).removesuffix(".json")
-        if not already_saved(library, schedule, short):
-            library.save(replace(schedule, name=short), short, overwrite=overwrite)
-        text = (
-            f"{SCHEDULES}/{short}.json\n"
-            f"Press R: the ECAD Cache Loader lists it as '{USER_PREFIX}{short}'."
-        )
+        text = saved(schedule, name, overwrite=overwrite)
         say(cls.hidden.unique_id if cls.hidden else None, text)
         return io.NodeOutput(ui={"text": (text,)})
+
+
+def saved(schedule: Schedule, name: str, *, overwrite: bool) -> str:
+    """Write a schedule into models/ecad_schedules; what to tell about it."""
+    library = schedule_library()
+    short = name.strip().removeprefix(USER_PREFIX).removesuffix(".json")
+    if not already_saved(library, schedule, short):
+        library.save(replace(schedule, name=short), short, overwrite=overwrite)
+    return (
+        f"{SCHEDULES}/{short}.json\n"
+        f"Press R: the ECAD Cache Loader lists it as '{USER_PREFIX}{short}'."
+    )
 
 
 def already_saved(library: ScheduleLibrary, schedule: Schedule, name: str) -> bool:
