@@ -3,6 +3,7 @@
 demo  search a schedule for the built-in model, from nothing to pictures
 test  every check: ruff, pyright, and pytest with a real ComfyUI
 host  ComfyUI with this pack in your browser
+matrix  the tests inside ComfyUI, on each release you have a folder of
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tempfile
 import webbrowser
 from pathlib import Path
 
-from devtools import demo
+from devtools import demo, matrix
 from devtools.console import StatusLine
 from devtools.environment import PACK_NAME, Environment, child_variables, prepare
 from devtools.problem import Problem, disk_full, means_disk_full
@@ -64,7 +65,7 @@ def commands() -> argparse.ArgumentParser:
     shared.add_argument(
         "--python", type=Path, metavar="EXE", help="an interpreter that can run it, taken as it is"
     )
-    subparsers = parser.add_subparsers(required=True, metavar="demo|test|host")
+    subparsers = parser.add_subparsers(required=True, metavar="demo|test|host|matrix")
 
     command = subparsers.add_parser("demo", parents=[shared], help="search a schedule, headless")
     command.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR")
@@ -82,6 +83,11 @@ def commands() -> argparse.ArgumentParser:
         help="ruff, pyright and pytest; with arguments pytest alone, which gets them",
     )
     command.set_defaults(command=run_tests)
+
+    command = subparsers.add_parser("matrix", help="the tests inside ComfyUI, on several releases")
+    command.add_argument("releases", nargs="+", type=Path, metavar="PATH", help="ComfyUI folders")
+    command.add_argument("--into", type=Path, metavar="FILE", help="a page to put the table into")
+    command.set_defaults(command=run_matrix)
 
     command = subparsers.add_parser("host", parents=[shared], help="ComfyUI in your browser")
     command.add_argument("--port", type=int, metavar="P", help=f"default: {USUAL_PORT}, if free")
@@ -137,6 +143,16 @@ def run_tests(options: argparse.Namespace) -> int:
     if failed:
         print(f"{' and '.join(failed)} found something, see above.", file=sys.stderr)
     return code or int(bool(failed))
+
+
+def run_matrix(options: argparse.Namespace) -> int:
+    folders = [folder.resolve() for folder in options.releases]
+    outcomes = matrix.run_matrix(ROOT, folders, StatusLine())
+    table = matrix.table(outcomes)
+    print(f"\n{table}", end="")
+    if options.into is not None:
+        matrix.write_into(options.into, table)
+    return int(any(outcome.failed for outcome in outcomes))
 
 
 def run_host(options: argparse.Namespace) -> int:

@@ -6,17 +6,19 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
-from devtools import demo, environment
+from devtools import demo, environment, matrix
 from devtools.console import StatusLine, bar, duration, table
 from devtools.environment import (
     Environment,
@@ -424,6 +426,65 @@ def test_the_demo_finds_a_front_and_leaves_nothing_behind(tmp_path):
     assert "24/24 images" in answer.stdout
     assert "uncached" in answer.stdout
     assert before == set((ROOT / ".host").glob("demo-*"))
+
+
+# -- the release matrix
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="host.test_a" name="test_one"/>
+<testcase classname="host.test_a" name="test_two"><failure message="no">no</failure></testcase>
+<testcase classname="host.test_a" name="test_three"><error message="no">no</error></testcase>
+<testcase classname="host.test_a" name="test_four"><skipped message="too old"/></testcase>
+<testcase classname="host.test_a" name="test_five"><skipped message="too old"/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_the_matrix_is_read_from_the_reports_of_its_runs():
+    report = ElementTree.fromstring(REPORT)
+    old = matrix.outcome_of(report, "0.3.75", "2025-11-26", "Linux")
+    new = matrix.Outcome("0.33.0", "", "Linux", 5, (), ("too old",))
+    expected = [
+        "Linux.",
+        "",
+        "| ComfyUI | released | passed | failed | skipped |",
+        "|---|---|---|---|---|",
+        "| 0.3.75 | 2025-11-26 | 1 | 2 | 2 |",
+        "| 0.33.0 |  | 5 | 0 | 1 |",
+        "",
+        "Failed:",
+        "",
+        "- host.test_a::test_two: 0.3.75",
+        "- host.test_a::test_three: 0.3.75",
+        "",
+        "Skipped:",
+        "",
+        "- too old: 0.3.75 (2 times), 0.33.0",
+    ]
+    assert expected == matrix.table([old, new]).splitlines()
+
+
+def test_the_matrix_is_put_between_its_marks_and_replaces_the_old_one(tmp_path):
+    page = tmp_path / "releases.md"
+    page.write_text(f"# Before\n\n{matrix.BEGIN}\n{matrix.END}\n\nAfter\n")
+    for text in ("first\n", "second\n"):
+        matrix.write_into(page, text)
+    assert f"# Before\n\n{matrix.BEGIN}\nsecond\n{matrix.END}\n\nAfter\n" == page.read_text()
+    page.write_text("no marks")
+    with pytest.raises(Problem, match="has no place for the table"):
+        matrix.write_into(page, "table\n")
+
+
+def test_a_release_is_named_and_dated_by_the_commit_of_its_version(tmp_path):
+    (tmp_path / "comfyui_version.py").write_text('# made\n__version__ = "0.33.0"\n')
+    assert "0.33.0" == matrix.version_of(tmp_path)
+    assert "" == matrix.date_of(tmp_path)
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
+    date = {"GIT_COMMITTER_DATE": "2026-08-13T12:00:00Z"}
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "0.33.0"]):
+        subprocess.run([*git, *command], check=True, env=os.environ | date)
+    assert "2026-08-13" == matrix.date_of(tmp_path)
 
 
 # -- the terminal
