@@ -8,14 +8,19 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import flux, pixart
+from . import flux, flux2, pixart
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
+from .flux2 import FLUX2, FLUX2_FAMILY
 from .pixart import PIXART, PIXART_FAMILY
 
-ALL: tuple[Architecture, ...] = (PIXART, EMOJI_PIXART, FLUX)
-FAMILIES = (PIXART_FAMILY, FLUX_FAMILY)
-DETECTORS = ((PIXART_FAMILY, pixart.detect), (FLUX_FAMILY, flux.detect))
+ALL: tuple[Architecture, ...] = (PIXART, EMOJI_PIXART, FLUX, FLUX2)
+DETECTORS = (
+    (PIXART_FAMILY, pixart.detect),
+    (FLUX_FAMILY, flux.detect),
+    (FLUX2_FAMILY, flux2.detect),
+)
+FAMILIES = tuple(family for family, _ in DETECTORS)
 
 core.install(FAMILIES, ALL)
 

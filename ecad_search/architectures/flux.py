@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.architecture import Architecture, BlockGroup, Component, Dimensions, Family, MacFormula
+from ..core.architecture import (
+    Architecture,
+    BlockGroup,
+    Component,
+    Dimensions,
+    ElementFormula,
+    Family,
+    MacFormula,
+    image_elements,
+    joint_elements,
+    text_elements,
+)
 
 TIMESTEP_FREQUENCIES = 256
 
@@ -33,32 +44,87 @@ def _mlp_width(d: Dimensions, mlp_ratio: float) -> int:
     return int(d.hidden * mlp_ratio)
 
 
-def _components(mlp_ratio: float) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
+# Image and text take turns in a double block: the host's order, and so the store's.
+DOUBLE_STORES = (("attn", 0), ("img_mlp", 0), ("attn", 1), ("txt_mlp", 0))
+
+
+def double_components(mlp_ratio: float, *, gated: bool = False) -> tuple[Component, ...]:
+    """`gated`: the MLP's first layer is twice as wide and one half gates the other."""
+    layers = 3 if gated else 2
+
     def image_mlp(d: Dimensions) -> int:
-        return 2 * d.hidden * _mlp_width(d, mlp_ratio) * d.image_tokens * d.batch
+        return layers * d.hidden * _mlp_width(d, mlp_ratio) * d.image_tokens * d.batch
 
     def text_mlp(d: Dimensions) -> int:
-        return 2 * d.hidden * _mlp_width(d, mlp_ratio) * d.text_tokens * d.batch
+        return layers * d.hidden * _mlp_width(d, mlp_ratio) * d.text_tokens * d.batch
+
+    return (
+        # one cell for image and text: stored are the outputs of img_attn.proj and txt_attn.proj
+        Component(
+            "attn",
+            "img_attn.proj",
+            "full_attn",
+            double_attention_macs,
+            joint_products,
+            elements=(image_elements, text_elements),
+        ),
+        Component("img_mlp", "img_mlp", "full_ff", image_mlp),
+        Component("txt_mlp", "txt_mlp", "full_ff_context", text_mlp, elements=(text_elements,)),
+    )
+
+
+def single_components(mlp_ratio: float, *, gated: bool = False) -> tuple[Component, ...]:
+    """`gated` see `double_components`."""
 
     def mlp_in(d: Dimensions) -> int:
-        return d.hidden * _mlp_width(d, mlp_ratio) * joint_tokens(d) * d.batch
+        layers = 2 if gated else 1
+        return layers * d.hidden * _mlp_width(d, mlp_ratio) * joint_tokens(d) * d.batch
+
+    def mlp_elements(d: Dimensions) -> int:
+        return _mlp_width(d, mlp_ratio) * joint_tokens(d) * d.batch
 
     def proj_out(d: Dimensions) -> int:
         return d.hidden * (d.hidden + _mlp_width(d, mlp_ratio)) * joint_tokens(d) * d.batch
 
-    double = (
-        # one cell for image and text: stored are the outputs of img_attn.proj and txt_attn.proj
-        Component("attn", "img_attn.proj", "full_attn", double_attention_macs, joint_products),
-        Component("img_mlp", "img_mlp", "full_ff", image_mlp),
-        Component("txt_mlp", "txt_mlp", "full_ff_context", text_mlp),
-    )
-    single = (
+    joint: tuple[ElementFormula, ...] = (joint_elements,)
+    return (
         # attn and proj_mlp are the two halves of linear2's input
-        Component("attn", "linear1", "single_attn", single_attention_macs, joint_products),
-        Component("proj_mlp", "linear1", "single_proj_mlp", mlp_in),
-        Component("proj_out", "linear2", "single_proj_out", proj_out, reads=("attn", "proj_mlp")),
+        Component(
+            "attn", "linear1", "single_attn", single_attention_macs, joint_products, elements=joint
+        ),
+        Component("proj_mlp", "linear1", "single_proj_mlp", mlp_in, elements=(mlp_elements,)),
+        Component(
+            "proj_out",
+            "linear2",
+            "single_proj_out",
+            proj_out,
+            reads=("attn", "proj_mlp"),
+            elements=joint,
+        ),
     )
-    return double, single
+
+
+def block_groups(
+    counts: Mapping[str, int], mlp_ratio: float, *, gated: bool = False
+) -> tuple[BlockGroup, BlockGroup]:
+    return (
+        BlockGroup(
+            "double_blocks",
+            "double_blocks",
+            counts["double_blocks"],
+            double_components(mlp_ratio, gated=gated),
+            kind="flux_double",
+            stores=DOUBLE_STORES,
+        ),
+        BlockGroup(
+            "single_blocks",
+            "single_blocks",
+            counts["single_blocks"],
+            single_components(mlp_ratio, gated=gated),
+            "single_",
+            kind="flux_single",
+        ),
+    )
 
 
 def base_macs(counts: Mapping[str, int], settings: Mapping[str, Any]) -> MacFormula:
@@ -84,17 +150,11 @@ def _make(
     display_name: str,
     size: tuple[tuple[str, int | float], ...],
 ) -> Architecture:
-    double, single = _components(settings["mlp_ratio"])
     return Architecture(
         id=id,
         display_name=display_name,
         family="flux",
-        groups=(
-            BlockGroup("double_blocks", "double_blocks", counts["double_blocks"], double),
-            BlockGroup(
-                "single_blocks", "single_blocks", counts["single_blocks"], single, "single_"
-            ),
-        ),
+        groups=block_groups(counts, settings["mlp_ratio"]),
         hidden=settings["hidden"],
         pixels_per_token=settings["pixels_per_token"],
         text_tokens=settings["text_tokens"],
@@ -132,30 +192,18 @@ def detect(model: Any) -> Mapping[str, Any] | None:
 
     After comfy/ldm/flux/model.py at 0.3.75.
     Chroma (`distilled_guidance_layer`), HunyuanVideo (a patch of three sides) and FLUX.2 (one
-    modulation for all blocks) have blocks of the same names, but not the same forward or cost.
+    modulation for all blocks) have blocks of the same names, but not the same cost.
     """
-    if not hasattr(model, "double_blocks") or not hasattr(model, "single_blocks"):
-        return None
     if hasattr(model, "distilled_guidance_layer") or hasattr(model, "double_stream_modulation_img"):
         return None
-    if not isinstance(getattr(model, "patch_size", 2), int) or not hasattr(model, "hidden_size"):
+    if not isinstance(getattr(model, "patch_size", 2), int):
         return None
-    try:
-        double, single = list(model.double_blocks), list(model.single_blocks)
-    except TypeError:
+    blocks = flux_blocks(model)
+    if blocks is None:
         return None
-    if not double and not single:
-        return None
-    for block in double:
-        attentions = (getattr(block, "img_attn", None), getattr(block, "txt_attn", None))
-        if not all(hasattr(attention, "proj") for attention in attentions):
-            return None
-        if not hasattr(block, "img_mlp") or not hasattr(block, "txt_mlp"):
-            return None
-    if not all(hasattr(block, "linear1") and hasattr(block, "linear2") for block in single):
-        return None
+    double, single = blocks
     size: dict[str, int | float] = {"hidden": model.hidden_size}
-    if double and isinstance(inner := _first_width(double[0].img_mlp), int):
+    if double and isinstance(inner := layer_width(double[0].img_mlp, 0), int):
         size["mlp_ratio"] = inner / model.hidden_size
     for name in ("in_channels", "out_channels"):
         value = getattr(model, name, None)
@@ -172,9 +220,32 @@ def detect(model: Any) -> Mapping[str, Any] | None:
     return {"counts": {"double_blocks": len(double), "single_blocks": len(single)}, "size": size}
 
 
-def _first_width(mlp: Any) -> int | None:
-    """Outputs of the first linear of an MLP, which is a sequence of layers."""
+def flux_blocks(model: Any) -> tuple[list[Any], list[Any]] | None:
+    """The double and the single blocks of a model that has FLUX's, or None."""
+    if not hasattr(model, "double_blocks") or not hasattr(model, "single_blocks"):
+        return None
+    if not hasattr(model, "hidden_size"):
+        return None
     try:
-        return getattr(mlp[0], "out_features", None)
+        double, single = list(model.double_blocks), list(model.single_blocks)
+    except TypeError:
+        return None
+    if not double and not single:
+        return None
+    for block in double:
+        attentions = (getattr(block, "img_attn", None), getattr(block, "txt_attn", None))
+        if not all(hasattr(attention, "proj") for attention in attentions):
+            return None
+        if not hasattr(block, "img_mlp") or not hasattr(block, "txt_mlp"):
+            return None
+    if not all(hasattr(block, "linear1") and hasattr(block, "linear2") for block in single):
+        return None
+    return double, single
+
+
+def layer_width(mlp: Any, layer: int) -> int | None:
+    """Outputs of a linear of an MLP, which is a sequence of layers."""
+    try:
+        return getattr(mlp[layer], "out_features", None)
     except (TypeError, IndexError, KeyError):
         return None

@@ -64,10 +64,24 @@ class Dimensions:
 
 
 MacFormula = Callable[[Dimensions], int]
+ElementFormula = Callable[[Dimensions], int]
 
 
 def no_macs(_: Dimensions) -> int:
     return 0
+
+
+def image_elements(d: Dimensions) -> int:
+    """Of a value that has one row for each image token."""
+    return d.batch * d.image_tokens * d.hidden
+
+
+def text_elements(d: Dimensions) -> int:
+    return d.batch * d.text_tokens * d.hidden
+
+
+def joint_elements(d: Dimensions) -> int:
+    return image_elements(d) + text_elements(d)
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ class Component:
     to it, see the architecture's file). `macs` counts linear layers, `attention_macs` the score and
     value products. `reads` names components of the same block whose stored values alone determine
     this component's output: recomputing it without recomputing one of them gives the same value.
+    `elements` tells the size of each tensor that is stored for it.
     """
 
     name: str
@@ -86,6 +101,9 @@ class Component:
     macs: MacFormula = field(compare=False, repr=False)
     attention_macs: MacFormula = field(default=no_macs, compare=False, repr=False)
     reads: tuple[str, ...] = ()
+    elements: tuple[ElementFormula, ...] = field(
+        default=(image_elements,), compare=False, repr=False
+    )
 
     @property
     def is_attention(self) -> bool:
@@ -94,13 +112,38 @@ class Component:
 
 @dataclass(frozen=True)
 class BlockGroup:
-    """`count` equal blocks at `path` of the model; `paper_prefix` is the paper's mark of them."""
+    """`count` equal blocks at `path` of the model; `paper_prefix` is the paper's mark of them.
+
+    `first` is the place of the first of them in the list at `path`. `kind` says how the engine
+    reaches the components (see `engine.shims`): "leaf" where each is a module of its own.
+    `stores` is the order in which a block stores its values, as (component, tensor), where that is
+    not the components' order.
+    """
 
     name: str
     path: str
     count: int
     components: tuple[Component, ...]
     paper_prefix: str = ""
+    first: int = 0
+    kind: str = "leaf"
+    stores: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def store_order(self) -> tuple[tuple[str, int], ...]:
+        return self.stores or tuple(
+            (component.name, part)
+            for component in self.components
+            for part in range(len(component.elements))
+        )
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """One tensor of a cell's stored value."""
+
+    cell: int
+    elements: ElementFormula = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -163,6 +206,30 @@ class Architecture:
             for _ in range(group.count)
             for component in group.components
         )
+
+    @cached_property
+    def readers(self) -> tuple[int, ...]:
+        """For each cell the cell whose computation reads its stored value; itself: the block."""
+        readers = list(range(self.n_cells))
+        for group in self.groups:
+            for component in group.components:
+                for name in component.reads:
+                    for block in range(group.count):
+                        read = self.cell(group.name, block, name).index
+                        readers[read] = self.cell(group.name, block, component.name).index
+        return tuple(readers)
+
+    @cached_property
+    def stored_parts(self) -> tuple[StoredPart, ...]:
+        """Every tensor that can be stored, in the order in which a model call comes to them."""
+        parts = []
+        for group in self.groups:
+            elements = {component.name: component.elements for component in group.components}
+            for block in range(group.count):
+                for name, part in group.store_order:
+                    cell = self.cell(group.name, block, name).index
+                    parts.append(StoredPart(cell, elements[name][part]))
+        return tuple(parts)
 
     @cached_property
     def component_names(self) -> tuple[str, ...]:

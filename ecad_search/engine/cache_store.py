@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -20,28 +21,50 @@ class Signature(NamedTuple):
         return cls((x.shape[0] // streams, *x.shape[1:]), x.dtype, x.device)
 
 
+Signatures = tuple[Signature, ...]
+
+
+def signatures(inputs: Sequence[torch.Tensor], streams: int) -> Signatures:
+    return tuple(Signature.of(x, streams) for x in inputs)
+
+
 class Stored(NamedTuple):
+    """One tensor of a cell's value. `signatures` are those of the inputs it was computed from."""
+
     value: torch.Tensor
-    signature: Signature
+    signatures: Signatures
 
 
 class CacheStore:
-    """(stream, cell) -> Stored. A stream is one conditioning, by the host's uuid."""
+    """(stream, cell, part) -> Stored. A stream is one conditioning, by the host's uuid.
 
-    def __init__(self) -> None:
-        self._streams: dict[Hashable, dict[int, Stored]] = {}
+    A cell's value is one tensor, part 0, unless its module gives several. `keep` makes the context
+    in which tensors are made that outlive a model call.
+    """
+
+    def __init__(self, keep: Callable[[], AbstractContextManager] = nullcontext) -> None:
+        self._streams: dict[Hashable, dict[int, dict[int, Stored]]] = {}
+        self._keep = keep
         self.bytes = 0
         self.peak_bytes = 0
 
-    def put(self, stream: Hashable, cell: int, value: torch.Tensor, signature: Signature) -> None:
-        """Hold `value`, which must be nobody else's, in the place of an older one."""
-        self.drop(stream, (cell,))
-        self._streams.setdefault(stream, {})[cell] = Stored(value, signature)
+    def put(
+        self, stream: Hashable, cell: int, part: int, value: torch.Tensor, given: Signatures
+    ) -> None:
+        """Hold a copy of `value` in the place of an older one."""
+        self.drop_part(stream, cell, part)
+        with self._keep():
+            value = value.detach().clone(memory_format=torch.contiguous_format)
+        self._streams.setdefault(stream, {}).setdefault(cell, {})[part] = Stored(value, given)
         self.bytes += value.nbytes
         self.peak_bytes = max(self.peak_bytes, self.bytes)
 
-    def get(self, stream: Hashable, cell: int) -> Stored | None:
-        return self._streams.get(stream, {}).get(cell)
+    def get(self, stream: Hashable, cell: int, part: int = 0) -> Stored | None:
+        return self._streams.get(stream, {}).get(cell, {}).get(part)
+
+    def parts(self, stream: Hashable, cell: int) -> int:
+        """How many tensors are stored for a cell."""
+        return len(self._streams.get(stream, {}).get(cell, ()))
 
     def held(self, stream: Hashable) -> tuple[int, ...]:
         """The cells stored for a stream."""
@@ -50,9 +73,16 @@ class CacheStore:
     def drop(self, stream: Hashable, cells: Iterable[int]) -> None:
         values = self._streams.get(stream, {})
         for cell in cells:
-            stored = values.pop(cell, None)
-            if stored is not None:
+            for stored in values.pop(cell, {}).values():
                 self.bytes -= stored.value.nbytes
+
+    def drop_part(self, stream: Hashable, cell: int, part: int) -> None:
+        parts = self._streams.get(stream, {}).get(cell, {})
+        stored = parts.pop(part, None)
+        if stored is not None:
+            self.bytes -= stored.value.nbytes
+            if not parts:
+                del self._streams[stream][cell]
 
     def forget(self, stream: Hashable) -> None:
         self.drop(stream, self.held(stream))

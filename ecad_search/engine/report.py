@@ -14,7 +14,7 @@ class RunReport:
     Cells are counted once per model call, whatever its batch. `cells_forced` of the computed ones
     were to be reused but could not be: nothing usable was stored. `bypassed_calls` were made beside
     the schedule (a guider that calls the model again) and computed everything; their cells are not
-    counted. `predicted_speedup` is uncached MACs by MACs really executed; `measured_speedup` is
+    counted. `predicted_speedup` is uncached MACs by `executed_macs`; `measured_speedup` is
     what `timing.uncached_seconds` makes of the run's own evaluations, None if it cannot tell.
     """
 
@@ -30,6 +30,7 @@ class RunReport:
     predicted_bytes: int
     predicted_speedup: float
     measured_speedup: float | None
+    executed_macs: int = 0
     messages: tuple[str, ...] = ()
 
     @property

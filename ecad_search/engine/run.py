@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,8 @@ import torch
 from ..core.architecture import Architecture, Dimensions
 from ..core.schedule import Schedule
 from ..errors import ScheduleError
-from .cache_store import CacheStore, Signature
-from .liveness import Liveness, value_bytes
+from .cache_store import CacheStore, Signatures, signatures
+from .liveness import Liveness, stored_sizes
 from .report import RunReport
 from .sigma_steps import SigmaSteps, rows_of_run
 from .timing import Timing, uncached_seconds
@@ -36,7 +37,7 @@ class Run:
 
     `sigmas` are the noise levels the sampler got, (steps + 1,). `span` see `rows_of_run`.
     `irregular` names a sampler that does not go through the noise levels in order; its first
-    evaluation in each step computes everything.
+    evaluation in each step computes everything. `keep` see `CacheStore`.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Run:
         span: tuple[float, float] = (0.0, 1.0),
         one_evaluation_per_step: bool = False,
         irregular: str = "",
+        keep: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         require_runnable(schedule)
         schedule.require_fit(architecture)
@@ -60,8 +62,13 @@ class Run:
             if self.sigma_steps.steps
             else np.ones((1, architecture.n_cells), dtype=np.bool_),
             one_evaluation_per_step and not irregular,
+            architecture.readers,
         )
-        self.store = CacheStore()
+        self.store = CacheStore(keep)
+        # How a module packs its outputs, by cell: None for a bare tensor, else its tuple's type.
+        self.containers: dict[int, type | None] = {}
+        # Whether the short way through a kind of block gave what the block itself gives.
+        self.short_ways: dict[str, bool] = {}
         self.messages: list[str] = []
         self.evaluations = 0
         self.cells_computed = self.cells_reused = self.cells_forced = 0
@@ -174,7 +181,8 @@ class Run:
         self.cells_computed += n_computed
         self.cells_reused += computed.size - n_computed
         self.cells_forced += int(np.count_nonzero(computed & ~self.rows[self._row]))
-        self._count_macs(base + int(cell_macs[computed].sum()), base + int(cell_macs.sum()))
+        executed = computed | call.executed
+        self._count_macs(base + int(cell_macs[executed].sum()), base + int(cell_macs.sum()))
 
     @contextmanager
     def bypass(self) -> Iterator[None]:
@@ -192,15 +200,13 @@ class Run:
         calls = self._calls_of_first_evaluation
         if not calls:
             return 0
-        streams, dimensions = calls[0]
-        one = Dimensions(
-            dimensions.hidden,
-            dimensions.batch // streams,
-            dimensions.image_tokens,
-            dimensions.text_tokens,
+        sizes = [
+            stored_sizes(self.architecture, replace(d, batch=d.batch // streams), self._itemsize)
+            for streams, d in calls
+        ]
+        return self.liveness.peak_bytes(
+            [size.bytes for size in sizes], [streams for streams, _ in calls], sizes[0].cells
         )
-        sizes = value_bytes(self.architecture, one, self._itemsize)
-        return self.liveness.peak_bytes(sizes.tolist(), [n for n, _ in calls])
 
     def close(self) -> None:
         """Let go of every stored value."""
@@ -240,6 +246,7 @@ class Run:
                 self._uncached_macs / self._executed_macs if self._executed_macs else 1.0
             ),
             measured_speedup=self._measured_speedup(seconds),
+            executed_macs=self._executed_macs,
             messages=tuple(messages),
         )
 
@@ -251,7 +258,7 @@ class Run:
         if self._irregular:
             return
         self._irregular = True
-        self.liveness = Liveness(self.rows, one_evaluation_per_step=False)
+        self.liveness = Liveness(self.rows, False, self.architecture.readers)
         self.messages.append(
             f"{sampler[0].upper()}{sampler[1:]} does not go through the steps in order, so the "
             "first evaluation in each step computes everything; choose another sampler for the "
@@ -278,7 +285,11 @@ class Run:
 
 
 class Call:
-    """One model call of a run: what its shims ask and tell."""
+    """One model call of a run: what its shims ask and tell.
+
+    `reused` marks the cells whose module did not have to run for this call; `executed` those of
+    them that ran all the same, because another cell of the same fused layer had to.
+    """
 
     def __init__(self, run: Run, streams: tuple[Hashable, ...]) -> None:
         self.run = run
@@ -289,40 +300,63 @@ class Call:
         self.due = np.logical_or.reduce([run.due(stream) for stream in streams])
         self.kept_after = run.liveness.kept_after[row]
         self.reused = np.zeros_like(self.due)
+        self.executed = np.zeros_like(self.due)
+        self.given: dict[int, Signatures] = {}
+        # What a block's own code gets in the place of a layer's output, by (cell, part).
+        self.handed: dict[tuple[int, int], torch.Tensor] = {}
+        self.storing = True
 
-    def reuse(self, cell: int, x: torch.Tensor) -> torch.Tensor | None:
-        """The stored output of `cell` for the input x, (streams * batch, ...); None: compute it."""
-        run = self.run
-        run.shim_calls += 1
+    def offer(self, cell: int, inputs: Sequence[torch.Tensor]) -> None:
+        """Say what `cell` is about to be computed from; a value is good for equal shapes only."""
+        self.run.shim_calls += 1
+        self.given[cell] = signatures(inputs, len(self.streams))
+
+    def available(self, cell: int, parts: int = 1) -> bool:
+        """Whether `cell` is to be reused and every stream has a value made from such inputs."""
         if self.due[cell] or self.reused[cell]:
-            return None
-        wanted = Signature.of(x, len(self.streams))
+            return False
+        wanted, store = self.given[cell], self.run.store
+        return all(
+            (stored := store.get(stream, cell, part)) is not None and stored.signatures == wanted
+            for stream in self.streams
+            for part in range(parts)
+        )
+
+    def take(self, cell: int, part: int = 0) -> torch.Tensor:
+        """One tensor of an available value, (streams * batch, ...); the caller may write on it."""
+        store = self.run.store
         values = []
         for stream in self.streams:
-            stored = run.store.get(stream, cell)
-            if stored is None or stored.signature != wanted:
-                return None
+            stored = store.get(stream, cell, part)
+            assert stored is not None
             values.append(stored.value)
         self.reused[cell] = True
         last_read = not self.kept_after[cell]
         if last_read:
             for stream in self.streams:
-                run.store.drop(stream, (cell,))
+                store.drop_part(stream, cell, part)
         if len(values) > 1:
             return torch.cat(values)
         # A copy, since blocks may work in place on what they get; the last reader may have it.
         return values[0] if last_read else values[0].clone()
 
-    def computed(self, cell: int, x: torch.Tensor, value: torch.Tensor) -> None:
-        """The output of `cell` for x was computed: hold it if it will be read."""
-        if not self.kept_after[cell]:
+    def pass_over(self, cell: int) -> None:
+        """Nobody reads what `cell` would give, so its module did not run."""
+        self.reused[cell] = True
+
+    def wants(self, cell: int) -> bool:
+        """Whether the output of `cell` is to be computed and will be read."""
+        return bool(self.due[cell] and self.kept_after[cell])
+
+    def store(self, cell: int, value: torch.Tensor, part: int = 0) -> None:
+        """One tensor of the output of `cell` was computed: hold it if it will be read."""
+        if not self.storing or not self.kept_after[cell] or cell not in self.given:
             return
         n = len(self.streams)
         if self.run.current_call is not self or value.shape[0] % n:
             return
-        signature = Signature.of(x, n)
-        for stream, part in zip(self.streams, value.detach().chunk(n), strict=True):
-            self.run.store.put(stream, cell, part.clone(), signature)
+        for stream, rows in zip(self.streams, value.chunk(n), strict=True):
+            self.run.store.put(stream, cell, part, rows, self.given[cell])
 
 
 def synchronize(device: torch.device | None) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
@@ -24,10 +24,10 @@ from comfy.patcher_extension import WrappersMP
 from ...ecad_search import architectures
 from ...ecad_search.core.architecture import Architecture, Dimensions
 from ...ecad_search.core.schedule import Schedule
-from ...ecad_search.engine.liveness import value_bytes
 from ...ecad_search.engine.report import RunReport
 from ...ecad_search.engine.run import Run, require_runnable, synchronize
-from ...ecad_search.engine.shims import cell_modules, shimmed
+from ...ecad_search.engine.shims import shimmed
+from ...ecad_search.engine.sigma_steps import span_on
 from ...ecad_search.errors import ModelMismatchError
 from .pixart_small_latents import small_latents_fixed
 
@@ -132,10 +132,30 @@ def architecture_of(diffusion_model: Any) -> Architecture:
     if architecture is None:
         raise ModelMismatchError(
             f"This model is a {type(diffusion_model).__name__}, whose components cannot be reused; "
-            "load a PixArt model."
+            f"load one of {', '.join(family.display_name for family in architectures.FAMILIES)}."
         )
-    value_bytes(architecture, Dimensions(1, 1, 1, 1), 1)  # raises for families without shims
     return architecture
+
+
+class LatentPatch(NamedTuple):
+    """How many latent cells make one token: frames, and rows or columns."""
+
+    frames: int
+    side: int
+
+    @classmethod
+    def of(cls, diffusion_model: Any) -> LatentPatch:
+        size = getattr(diffusion_model, "patch_size", 1)
+        if isinstance(size, int):
+            return cls(1, size)
+        sides = tuple(int(side) for side in size)
+        return cls(sides[0] if len(sides) == 3 else 1, sides[-1])
+
+    def tokens(self, latent: Any) -> int:
+        """Of one row of a latent (N, C, rows, columns) or (N, C, frames, rows, columns)."""
+        frames = latent.shape[2] if latent.ndim == 5 else 1
+        rows, columns = latent.shape[-2:]
+        return -(-frames // self.frames) * -(-rows // self.side) * -(-columns // self.side)
 
 
 class Sampling:
@@ -145,7 +165,7 @@ class Sampling:
         self.config = config
         self.run: Run | None = None
         self.model: Any = None  # the BaseModel whose modules have the shims
-        self.patch_size = 1
+        self.patch = LatentPatch(1, 1)
         self.seconds = 0.0
 
     def __deepcopy__(self, memo: dict) -> Sampling:
@@ -209,20 +229,17 @@ def sampler_sample(
         architecture,
         sigmas=levels,
         itemsize=(getattr(model, "manual_cast_dtype", None) or model.get_dtype()).itemsize,
-        span=span_of(model.model_sampling, levels),
+        span=span_of(model.model_sampling, levels, schedule.noise_levels),
         one_evaluation_per_step=function in ONE_EVALUATION_PER_STEP,
         irregular=IRREGULAR.get(function, ""),
     )
     run.messages.extend(other_caches(guider.model_options))
-    patch_size = getattr(diffusion_model, "patch_size", 1)
-    sampling.patch_size = patch_size if isinstance(patch_size, int) else 1
+    sampling.patch = LatentPatch.of(diffusion_model)
     sampling.run, sampling.model = run, model
     with ExitStack() as stack:
         if sampling.config.options.fix_small_latents:
             stack.enter_context(small_latents_fixed(diffusion_model))
-        cells = run.liveness.reused_cells
-        modules = cell_modules(diffusion_model, architecture) if cells else []
-        stack.enter_context(shimmed(run, cells, modules))
+        stack.enter_context(shimmed(run, diffusion_model))
         started = time.perf_counter()
         try:
             result = executor(guider, sigmas, extra_args, *args, **kwargs)
@@ -252,12 +269,13 @@ def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
     sampling = options.get(KEY)
     if sampling is None or sampling.run is None:
         return executor(*args, **kwargs)
-    run, patch = sampling.run, sampling.patch_size
+    run, patch = sampling.run, sampling.patch
     x, text = given["x"], given.get("c_crossattn")
+    references = given.get("ref_latents") or ()  # of FLUX Kontext and its like, beside the picture
     dimensions = Dimensions(
         hidden=run.architecture.hidden,
         batch=x.shape[0],
-        image_tokens=-(-x.shape[-2] // patch) * -(-x.shape[-1] // patch),
+        image_tokens=sum(patch.tokens(latent) for latent in (x, *references)),
         text_tokens=run.architecture.text_tokens if text is None else text.shape[1],
     )
     # Other devices of a multi-GPU sampling run modules without shims, in threads of their own.
@@ -270,10 +288,18 @@ def sampling_in(model_options: Any) -> Sampling | None:
     return (model_options or {}).get("transformer_options", {}).get(KEY)
 
 
-def span_of(model_sampling: Any, sigmas: list[float]) -> tuple[float, float]:
-    """The part of the way from noise (0) to picture (1) a run covers, by the host's percent."""
+def span_of(
+    model_sampling: Any, sigmas: list[float], made_on: tuple[float, ...] = ()
+) -> tuple[float, float]:
+    """The part of the way from noise (0) to picture (1) a run covers.
+
+    By the noise levels that the schedule was `made_on`, where it states them and they are of this
+    kind of model; by the host's percent otherwise.
+    """
     if len(sigmas) < 2 or sigmas[0] <= sigmas[-1]:
         return 0.0, 1.0
+    if made_on and made_on[0] <= 1.001 * float(model_sampling.sigma_max):
+        return span_on(made_on, sigmas)
     return percent_of(model_sampling, sigmas[0]), percent_of(model_sampling, sigmas[-1])
 
 

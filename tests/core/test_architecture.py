@@ -2,7 +2,7 @@ from types import SimpleNamespace as Thing
 
 import pytest
 
-from ecad_search.architectures import ALL, EMOJI_PIXART, FLUX, PIXART, detect, find, sized
+from ecad_search.architectures import ALL, EMOJI_PIXART, FLUX, FLUX2, PIXART, detect, find, sized
 from ecad_search.core.architecture import Workload
 from ecad_search.errors import EcadError, ModelMismatchError
 
@@ -26,7 +26,8 @@ def flux_like(double: int, single: int, hidden: int, **more) -> Thing:
 
 
 def test_cells_have_the_paper_s_number_and_order():
-    assert [84, 30, 171] == [architecture.n_cells for architecture in ALL]
+    listed = (PIXART, EMOJI_PIXART, FLUX, FLUX2)
+    assert [84, 30, 171, 168] == [architecture.n_cells for architecture in listed]
     assert ["blocks.0.attn", "blocks.0.cross_attn", "blocks.0.mlp", "blocks.1.attn"] == [
         str(cell) for cell in PIXART.cells[:4]
     ]
@@ -95,6 +96,7 @@ def test_detection_gives_the_listed_architecture_or_one_of_that_size():
     tiny = detect(pixart_like(3, 48, in_channels=4, out_channels=4))
     assert tiny is not None
     assert ({"blocks": 3}, 48, "pixart") == (tiny.counts, tiny.hidden, tiny.family)
+    assert FLUX2 is detect(flux_like(8, 48, 6144, double_stream_modulation_img=1))
     small = detect(flux_like(2, 3, 64))
     assert small is not None
     assert {"double_blocks": 2, "single_blocks": 3} == small.counts
@@ -108,7 +110,6 @@ def test_detection_gives_the_listed_architecture_or_one_of_that_size():
         Thing(blocks=[Thing(attn=1, mlp=1)], hidden_size=4, patch_size=2),
         Thing(blocks=7, hidden_size=4, patch_size=2),
         flux_like(19, 38, 3072, distilled_guidance_layer=1),
-        flux_like(8, 48, 6144, double_stream_modulation_img=1),
         Thing(double_blocks=[Thing()], single_blocks=[], hidden_size=4, patch_size=2),
         Thing(double_blocks=[], single_blocks=[], hidden_size=4, patch_size=2),
     ],

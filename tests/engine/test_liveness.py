@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecad_search.architectures import FLUX, PIXART
+from ecad_search.architectures import PIXART
 from ecad_search.core.architecture import Dimensions, Workload
 from ecad_search.core.schedule import Schedule
-from ecad_search.engine.liveness import Liveness, predicted_bytes, value_bytes
-from ecad_search.errors import ModelMismatchError
+from ecad_search.engine.liveness import Liveness, predicted_bytes, stored_sizes
 
 
 def peak_by_playing_it_through(rows, sizes, calls, one_evaluation):
@@ -64,17 +63,12 @@ def test_a_value_is_held_until_its_last_read():
 
 def test_pixart_at_1024_px_holds_at_most_three_quarters_of_a_gib():
     """28 blocks x 3 components x 4096 tokens x 1152 x bf16, for one stream."""
-    sizes = value_bytes(PIXART, Dimensions(1152, 1, 4096, 120), 2)
+    sizes = stored_sizes(PIXART, Dimensions(1152, 1, 4096, 120), 2)
     rows = np.zeros((20, PIXART.n_cells), dtype=bool)
     rows[0] = True
     expected = 28 * 3 * 4096 * 1152 * 2
-    assert expected == Liveness(rows, True).peak_bytes(sizes.tolist())
+    assert expected == Liveness(rows, True).peak_bytes(sizes.bytes)
     schedule, picture = Schedule(PIXART, rows), Workload(width=1024, height=1024)
     assert expected == predicted_bytes(schedule, picture, calls=(1,))
     assert 2 * expected == predicted_bytes(schedule, picture)
     assert 4 * expected == predicted_bytes(schedule, Workload(batch=2, width=1024, height=1024))
-
-
-def test_a_family_without_shims_is_refused():
-    with pytest.raises(ModelMismatchError, match="not supported yet"):
-        value_bytes(FLUX, Dimensions(1, 1, 1, 1), 2)

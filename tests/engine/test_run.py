@@ -14,7 +14,7 @@ from ecad_search.architectures import sized
 from ecad_search.core.architecture import Dimensions
 from ecad_search.core.schedule import Schedule
 from ecad_search.engine.run import Run
-from ecad_search.engine.shims import cell_modules, shimmed
+from ecad_search.engine.shims import shimmed
 from ecad_search.errors import ModelMismatchError, ScheduleError
 
 ARCHITECTURE = sized("pixart", {"blocks": 1}, hidden=4)
@@ -63,8 +63,7 @@ def call(run, transformer, streams="c", x=None):
 
 
 def shims(run, transformer):
-    modules = cell_modules(transformer, ARCHITECTURE)
-    return shimmed(run, run.liveness.reused_cells, modules)
+    return shimmed(run, transformer)
 
 
 def test_a_reused_step_gives_the_last_computed_value():
@@ -280,5 +279,8 @@ def test_a_component_that_is_no_module_is_refused():
     transformer = model()
     del transformer.blocks[0].mlp
     transformer.blocks[0].mlp = lambda x: x
-    with pytest.raises(ModelMismatchError, match="mlp that is function"):
-        cell_modules(transformer, ARCHITECTURE)
+    with (
+        pytest.raises(ModelMismatchError, match="mlp that is function"),
+        shims(run_of(1), transformer),
+    ):
+        pass
