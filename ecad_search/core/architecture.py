@@ -13,6 +13,7 @@ from ..errors import ModelMismatchError, ScheduleError
 LARGEST_SIDE = 65_536  # px; keeps every MAC count of one step inside int64
 LARGEST_BATCH = 1_024
 LARGEST_TEXT = 65_536
+LARGEST_FRAMES = 65_536
 LARGEST_COUNT = 1_024  # blocks in one group; a broken file must not allocate the machine away
 LARGEST_SIZE = 65_536  # hidden width, channels
 
@@ -26,13 +27,14 @@ def is_whole(value: object) -> bool:
 class Workload:
     """One model call: `batch` rows (a CFG pair is 2) of `width` x `height` px pictures.
 
-    `text_tokens=None` means the architecture's usual number.
+    `text_tokens=None` means the architecture's usual number. A film has `frames` pictures.
     """
 
     batch: int = 1
     width: int = 1024
     height: int = 1024
     text_tokens: int | None = None
+    frames: int = 1
 
     def __post_init__(self) -> None:
         for name, largest in (
@@ -40,6 +42,7 @@ class Workload:
             ("width", LARGEST_SIDE),
             ("height", LARGEST_SIDE),
             ("text_tokens", LARGEST_TEXT),
+            ("frames", LARGEST_FRAMES),
         ):
             value = getattr(self, name)
             if name == "text_tokens" and value is None:
@@ -164,7 +167,8 @@ class Architecture:
     """A transformer as a table of cells. Equal families with equal counts share their schedules.
 
     `size` holds what `Family.build` was given, so that a file can name a transformer that is not
-    listed. `resolution` is the side in px the model is usually sampled at.
+    listed. `resolution` is the side in px the model is usually sampled at, `frames` how many
+    pictures long; one token stands for `frames_per_token` of them, the first for one alone.
     """
 
     id: str
@@ -176,6 +180,8 @@ class Architecture:
     text_tokens: int
     base_macs: MacFormula = field(compare=False, repr=False)
     resolution: int = 1024
+    frames: int = 1
+    frames_per_token: int = 1
     size: tuple[tuple[str, int | float], ...] = ()
 
     @cached_property
@@ -260,11 +266,13 @@ class Architecture:
         """Token counts of a workload; a partial patch counts as a whole one, as the host pads."""
         columns = -(-workload.width // self.pixels_per_token)
         rows = -(-workload.height // self.pixels_per_token)
+        layers = 1 + (workload.frames - 1) // self.frames_per_token
         text = self.text_tokens if workload.text_tokens is None else workload.text_tokens
-        return Dimensions(self.hidden, workload.batch, columns * rows, text)
+        return Dimensions(self.hidden, workload.batch, layers * columns * rows, text)
 
     def native_workload(self, batch: int = 1) -> Workload:
-        return Workload(batch=batch, width=self.resolution, height=self.resolution)
+        side = self.resolution
+        return Workload(batch=batch, width=side, height=side, frames=self.frames)
 
 
 @dataclass(frozen=True)
