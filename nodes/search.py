@@ -286,9 +286,10 @@ class SearchRun:
         """Render and score one job, and write down what came of it."""
         done = self.search.progress.images
         started = time.perf_counter()
+        schedule = made_on(self.evaluator.renderer.sigmas, job.candidate.schedule)
         try:
             scores, pictures = self.evaluator.evaluate(
-                job.candidate.schedule, job.samples, lambda images: self.step(done + images)
+                schedule, job.samples, lambda images: self.step(done + images)
             )
         except UnusableResult as error:
             return self.fail(job, str(error))
@@ -396,6 +397,23 @@ def keys_of(front: Front) -> list[str]:
     return [point.schedule.key for point in front]
 
 
+def made_on(sigmas: Any, schedule: Schedule) -> Schedule:
+    """The schedule, said to be made on `sigmas`, (steps + 1,): each row is one of their steps.
+
+    Without it a search on a part of the way (the sigmas of img2img) would have rows that no step
+    ever takes.
+    """
+    sampling = {**schedule.info.get("sampling", {}), **stated(sigmas)}
+    return replace(schedule, info={**schedule.info, "sampling": sampling})
+
+
+def stated(sigmas: Any) -> dict[str, list[float]]:
+    """Noise levels as a schedule file states them; nothing of a run that is not from noise down."""
+    levels = [float(f"{level:.7g}") for level in sigmas.tolist()]  # as much as float32 holds
+    falling = levels[0] > levels[-1] and levels == sorted(levels, reverse=True)
+    return {"sigmas": levels} if falling else {}
+
+
 def annotated(front: Front, evaluator: Evaluator) -> Front:
     """The front whose schedules also say on which model and sampling they were found."""
     renderer = evaluator.renderer
@@ -406,6 +424,7 @@ def annotated(front: Front, evaluator: Evaluator) -> Front:
         "cfg": settings.cfg,
         "width": settings.width,
         "height": settings.height,
+        **stated(renderer.sigmas),
     }
     if calibration.guidance:
         sampling["guidance"] = calibration.guidance

@@ -30,6 +30,8 @@ TRAINING_STEPS = 1000
 FIRST_BETA, LAST_BETA = 1e-4, 0.02
 BASE_TOKENS, MOST_TOKENS = 256, 4096
 BASE_SHIFT, MOST_SHIFT = 0.5, 1.15
+SIDE = 256  # px, of the pictures of its searches
+LARGEST_SIDE = 16384  # px, the host's own limit
 PIXELS_PER_TOKEN = 16  # side of the square of pixels that is one image token of FLUX
 
 
@@ -71,6 +73,23 @@ def flux_shift(width: int, height: int) -> float:
         )
     slope = (MOST_SHIFT - BASE_SHIFT) / (MOST_TOKENS - BASE_TOKENS)
     return BASE_SHIFT + slope * (tokens - BASE_TOKENS)
+
+
+def levels_of_family(
+    family: str, steps: int, width: object = None, height: object = None
+) -> Levels | None:
+    """The noise levels of the official code for one of its two families; None for any other.
+
+    A size that is not given is the 256 px of its searches; None also for one that is no size.
+    """
+    if family == "pixart":
+        return pixart_levels(steps)
+    if family != "flux":
+        return None
+    sides = [SIDE if side is None else side for side in (width, height)]
+    if not all(is_whole(side) and PIXELS_PER_TOKEN <= side <= LARGEST_SIDE for side in sides):
+        return None
+    return flux_levels(steps, *sides)
 
 
 def whole_steps(steps: int, denoise: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,7 @@ class Schedule:
         object.__setattr__(self, "compute", self._checked_rows())
         object.__setattr__(self, "info", copy.deepcopy(dict(self.info)))
         self._check_payload()
+        self._check_noise_levels()
 
     def _checked_rows(self) -> npt.NDArray[np.bool_]:
         label = self.label
@@ -83,6 +85,31 @@ class Schedule:
                     f"{self.label} has the payload {str(component)[:60]!r}: {str(kind)[:60]!r}; "
                     f"expected a component ({', '.join(names)}) and one of {', '.join(PAYLOADS)}."
                 )
+
+    def _check_noise_levels(self) -> None:
+        sampling = self.info.get("sampling")
+        levels = sampling.get("sigmas") if isinstance(sampling, Mapping) else None
+        if levels is None:
+            return
+        numbers = isinstance(levels, (list, tuple)) and all(
+            isinstance(level, (int, float)) and not isinstance(level, bool) for level in levels
+        )
+        falling = numbers and all(a >= b >= 0 for a, b in itertools.pairwise(levels))
+        if not falling or not 2 <= len(levels) <= MOST_STEPS + 1 or levels[0] == levels[-1]:
+            raise ScheduleError(
+                f"{self.label} has sampling.sigmas that are no noise levels; expected a list of 2 "
+                f"to {MOST_STEPS + 1} falling numbers, or no such field."
+            )
+
+    @property
+    def noise_levels(self) -> tuple[float, ...]:
+        """The noise levels it was made on, falling, (n + 1,); empty when nothing says so.
+
+        From `sampling.sigmas`; n differs from `steps` in a schedule resampled since.
+        """
+        sampling = self.info.get("sampling")
+        levels = sampling.get("sigmas") if isinstance(sampling, Mapping) else None
+        return () if levels is None else tuple(float(level) for level in levels)
 
     @property
     def label(self) -> str:

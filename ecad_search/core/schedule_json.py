@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EcadError, ModelMismatchError, ScheduleError, StorageError
+from . import paper_sigmas
 from .architecture import (
     Architecture,
     BlockGroup,
@@ -479,6 +480,7 @@ def _from_paper(document: dict[str, Any], source: str) -> Schedule:
     """Read a file of the official repository. True means recompute there too.
 
     Its step 0 may reuse, which its code overrules because the cache is empty; here it is set.
+    The noise levels it runs on are not in the file, they follow from the family and the size.
     """
     body = _object(document, "cache_schedule", "cache_schedule", source)
     steps = body.get("num_inference_steps")
@@ -510,12 +512,17 @@ def _from_paper(document: dict[str, Any], source: str) -> Schedule:
     paper["cache_schedule"] = {key: value for key, value in body.items() if key not in ours}
     info: dict[str, Any] = {"paper": paper}
     config = document.get("config")
-    if isinstance(config, dict):
-        sampling = {key: config[key] for key in ("width", "height") if key in config}
-        if "guidance_scale" in config:
-            sampling["guidance"] = config["guidance_scale"]
-        if sampling:
-            info["sampling"] = sampling
+    config = config if isinstance(config, dict) else {}
+    sampling = {key: config[key] for key in ("width", "height") if key in config}
+    if "guidance_scale" in config:
+        sampling["guidance"] = config["guidance_scale"]
+    levels = paper_sigmas.levels_of_family(
+        architecture.family, steps, sampling.get("width"), sampling.get("height")
+    )
+    if levels is not None:
+        sampling["sigmas"] = [float(f"{level:.7g}") for level in levels]
+    if sampling:
+        info["sampling"] = sampling
     provenance: dict[str, Any] = {"imported_from": "the paper's format"}
     missing = int(np.count_nonzero(~compute[0]))
     if missing:

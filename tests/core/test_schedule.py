@@ -271,3 +271,13 @@ def test_the_paper_s_genomes_lose_only_the_first_step():
 def test_a_genome_of_the_wrong_length_is_an_error(steps, bits):
     with pytest.raises(EcadError, match="genome"):
         genome.from_bits(TINY_PIXART, steps, bits)
+
+
+def test_a_schedule_may_know_its_noise_levels():
+    levels = [9.0, 4, 4, 0]
+    rows = np.ones((3, PIXART.n_cells), dtype=bool)
+    schedule = Schedule(PIXART, rows, info={"sampling": {"sigmas": levels, "cfg": 3}})
+    assert (9.0, 4.0, 4.0, 0.0) == schedule.noise_levels
+    assert schedule.noise_levels == schedule.resampled(7).noise_levels
+    assert () == Schedule(PIXART, rows).noise_levels
+    assert () == Schedule(PIXART, rows, info={"sampling": {"cfg": 3}}).noise_levels

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecad_search.architectures import EMOJI_PIXART, FLUX, PIXART, sized
-from ecad_search.core import presets, schedule_json
+from ecad_search.core import paper_sigmas, presets, schedule_json
 from ecad_search.core.schedule import Schedule
 from ecad_search.errors import EcadError, ScheduleError, StorageError
 
@@ -182,6 +182,12 @@ def test_half_a_surrogate_pair_survives():
         ({"compute": ["77", "00", "77", "0\n"]}, "compute[3]"),
         ({"compute": ["73", "00", "77", "00"]}, "reuses blocks.1.mlp in row 0"),
         ({"sampling": []}, "sampling is an empty list, expected an object"),
+        ({"sampling": {"sigmas": "high"}}, "sampling.sigmas that are no noise levels"),
+        ({"sampling": {"sigmas": [1.0]}}, "expected a list of 2 to 10001 falling numbers"),
+        ({"sampling": {"sigmas": [1, 2, 0]}}, "sampling.sigmas"),
+        ({"sampling": {"sigmas": [1, True, 0]}}, "sampling.sigmas"),
+        ({"sampling": {"sigmas": [2, 1, -1]}}, "sampling.sigmas"),
+        ({"sampling": {"sigmas": [1, 1]}}, "sampling.sigmas"),
         ({"objectives": {}}, "objectives is an empty object, expected a list"),
         ({"payload": {"attn": "magic"}}, "magic"),
     ],
@@ -401,8 +407,22 @@ def test_the_paper_s_file_is_read_with_step_0_completed():
     assert expected == schedule.compute.astype(int).tolist()
     assert {"blocks": 2} == schedule.architecture.counts
     assert "made_up" == schedule.name
-    assert {"width": 512, "height": 256, "guidance": 4.5} == schedule.info["sampling"]
+    sampling = dict(schedule.info["sampling"])
+    expected = paper_sigmas.pixart_levels(3).tolist()
+    assert pytest.approx(expected, rel=1e-6) == sampling.pop("sigmas")
+    assert {"width": 512, "height": 256, "guidance": 4.5} == sampling
     assert 1 == schedule.info["provenance"]["cells_set_in_step_0"]
+
+
+def test_a_paper_s_file_of_flux_states_the_levels_of_its_size():
+    def levels(**config):
+        document = json.loads(schedule_json.dumps_paper(presets.fora(TINY_FLUX, 20, 2)))
+        document["config"] = config
+        return schedule_json.loads(json.dumps(document)).noise_levels
+
+    assert pytest.approx(0.6224594) == levels()[10] == levels(width=256, height=256)[10]
+    assert pytest.approx(0.7595109) == levels(width=1024, height=1024)[10]
+    assert () == levels(width="wide") == levels(height=0) == levels(width=10**9)
 
 
 def test_the_paper_s_file_is_written_as_it_was():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ecad_search.architectures import sized
 from ecad_search.core.schedule import Schedule
-from ecad_search.engine.sigma_steps import SigmaSteps, rows_of_run
+from ecad_search.engine.sigma_steps import SigmaSteps, rows_of_run, span_on
 
 SIGMAS = [14.6, 7.0, 3.0, 1.0, 0.3, 0.0]
 
@@ -80,3 +83,34 @@ def test_other_step_counts_are_resampled(schedule):
 def test_hardly_any_way_still_gives_rows(schedule, span):
     rows = rows_of_run(schedule, 4, span)
     assert (4, 3) == rows.shape and rows[0].all()
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (0, 15), (1, 16), (5, 12), (15, 16)])
+def test_a_part_between_two_steps_takes_the_rows_between_them(schedule, first, last):
+    """Even one step less than the whole, which would else count as the whole."""
+    span = (first / 16 + 1e-4, last / 16)
+    expected = schedule.compute[first:last].copy()
+    expected[0] = True
+    assert np.array_equal(expected, rows_of_run(schedule, last - first, span))
+
+
+def test_levels_say_how_far_a_run_comes():
+    assert (0.0, 1.0) == span_on(SIGMAS, SIGMAS)
+    assert (0.2, 0.8) == pytest.approx(span_on(SIGMAS, [7.0, 2.0, 0.3]))
+    assert (0.0, 1.0) == span_on(SIGMAS, [80.0, 0.0])
+    assert (0.3, 1.0) == pytest.approx(span_on(SIGMAS, [5.0, 0.0]))  # halfway from 7 to 3
+    assert (0.0, 1.0) == span_on([5.0, 1.0], [9.0, 0.0])
+    assert (0.0, 1.0) == span_on([9, 4, 4, 1, 0], [9, 0])
+
+
+def test_the_examples_of_the_documentation_are_what_happens():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "step-mapping.md").read_text("utf-8")
+    architecture = sized("pixart", {"blocks": 1}, hidden=48)
+    (bits,) = re.findall(r"`c` computes and `\.` reuses: `([c.]+)`", page)
+    rows = np.repeat([[letter == "c"] for letter in bits], architecture.n_cells, axis=1)
+    examples = re.findall(r"^\|.*\| (\d+) \| ([\d.]+) \| ([\d.]+) \| `([c.]+)` \|$", page, re.M)
+    assert 9 == len(examples)
+    for steps, start, end, expected in examples:
+        span = float(start), float(end)
+        found = rows_of_run(Schedule(architecture, rows), int(steps), span)
+        assert expected == "".join("c" if row.all() else "." for row in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,6 +76,54 @@ def test_every_evaluation_meets_its_own_row(
     evaluations = computed(model)
     sample_custom(apply(model, schedule), sigmas, "euler" if flow else "dpmpp_2m")
     assert np.array_equal(schedule.compute, np.array(evaluations))
+
+
+@pytest.mark.parametrize("split", [1, 7, STEPS - 1])
+@pytest.mark.parametrize("kind", ["paper", "karras", "flow"])
+def test_two_samplers_in_a_row_meet_the_rows_of_one(
+    kind, split, node, custom, tiny_pixart, random_schedule, apply, sample_custom, computed
+):
+    """Where the schedule states its levels, a part of them is the same part of its rows."""
+    model, schedule = tiny_pixart(flow=kind == "flow"), random_schedule(5, steps=STEPS)
+    if kind == "karras":
+        sigmas = custom.BasicScheduler.execute(model, "karras", STEPS, 1.0).result[0]
+    else:
+        sigmas = node.sigmas(model, node.flux if kind == "flow" else node.pixart, STEPS, 256, 256)
+    sampling = {"sigmas": [float(f"{level:.7g}") for level in sigmas.tolist()]}
+    patched = apply(model, replace(schedule, info={"sampling": sampling}))
+    evaluations = computed(model)
+    latent = sample_custom(patched, sigmas[: split + 1])
+    sample_custom(patched, sigmas[split:], latent=latent)
+    expected = schedule.compute.copy()
+    expected[split] = True  # the second sampler starts from nothing
+    assert np.array_equal(expected, np.array(evaluations))
+
+
+def test_img2img_on_them_takes_the_rows_from_its_noise_on(
+    node, tiny_pixart, random_schedule, apply, sample_custom, computed
+):
+    """The last 10 of 20 steps of FLUX at 256 px, on a model whose own shift is another."""
+    model, schedule = tiny_pixart(flow=True), random_schedule(5, steps=STEPS)
+    whole = node.sigmas(model, node.flux, STEPS, 256, 256)
+    patched = apply(model, replace(schedule, info={"sampling": {"sigmas": whole.tolist()}}))
+    evaluations = computed(model)
+    sample_custom(patched, node.sigmas(model, node.flux, 10, 256, 256, 0.5))
+    expected = schedule.compute[10:].copy()
+    expected[0] = True
+    assert np.array_equal(expected, np.array(evaluations))
+
+
+def test_levels_of_another_kind_of_model_are_not_used(
+    node, tiny_pixart, random_schedule, apply, sample_custom, computed
+):
+    model, schedule = tiny_pixart(flow=True), random_schedule(5, steps=STEPS)
+    noise = node.sigmas(tiny_pixart(), node.pixart, STEPS)
+    patched = apply(model, replace(schedule, info={"sampling": {"sigmas": noise.tolist()}}))
+    evaluations = computed(model)
+    sample_custom(patched, torch.linspace(1.0, 0.0, STEPS + 1)[10:])
+    expected = schedule.compute[10:].copy()
+    expected[0] = True
+    assert np.array_equal(expected, np.array(evaluations))
 
 
 @pytest.mark.parametrize("flow", [False, True], ids=["PixArt", "flow"])

@@ -31,11 +31,40 @@ def test_a_search_finds_schedules_that_are_cheaper_than_the_uncached_run(search,
     assert min(point.cost for point in front.members) < 0.8
     assert 0.0 == max(front, key=lambda point: point.cost).quality
     found = front.members[0].schedule.info
-    assert {"sampler": "euler", "scheduler": "simple", "cfg": 2.0, "width": 36, "height": 36} == (
-        found["sampling"]
-    )
+    assert {
+        "sampler": "euler",
+        "scheduler": "simple",
+        "cfg": 2.0,
+        "width": 36,
+        "height": 36,
+        "sigmas": [1.0, 0.75, 0.5, 0.25, 0.0],
+    } == found["sampling"]
     assert 16 == len(found["model"]["fingerprint"])
     assert "ssim" == found["objectives"][0]["scorer"]
+
+
+def test_a_search_on_a_part_of_the_way_uses_every_row(
+    pack, search, settings, tiny_pixart, conditioning, sample, apply, monkeypatch
+):
+    """Candidates count as made on the run's sigmas, or half of their rows would never be taken."""
+    levels = (0.5, 0.375, 0.25, 0.125, 0.0)
+    reports, rendering = [], pack.module("nodes.host.rendering")
+
+    def reporting(model, schedule, *, options):
+        def told(report):
+            reports.append((int(schedule.compute.sum()), report))
+
+        return apply(model, schedule, options=options, on_report=told)
+
+    monkeypatch.setattr(rendering, "apply_schedule", reporting)
+    front, _ = search(sampler_settings=settings(sigmas=levels, batch=1, cfg=1.0)).args
+    assert len(reports) > 10
+    assert [n for n, _ in reports] == [report.cells_computed for _, report in reports]
+    fastest = min(front, key=lambda point: point.cost).schedule
+    assert levels == fastest.noise_levels
+    patched = apply(tiny_pixart(depth=2, flow=True), fastest, on_report=lambda r: reports.append(r))
+    sample(patched, conditioning(1), conditioning(2), sigmas=torch.tensor(levels))
+    assert int(fastest.compute.sum()) == reports[-1].cells_computed
 
 
 def test_the_front_file_holds_the_front(search, output, pack):
