@@ -7,6 +7,7 @@ import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from ..errors import ModelMismatchError, ScheduleError
 
@@ -58,12 +59,16 @@ class Workload:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """What a MAC formula sees. Tokens are per row of the batch."""
+    """What a MAC formula sees. Tokens are per row of the batch.
+
+    `side_tokens` are the text tokens that come from each of the `CallInputs.texts`.
+    """
 
     hidden: int
     batch: int
     image_tokens: int
     text_tokens: int
+    side_tokens: tuple[int, ...] = ()
 
 
 MacFormula = Callable[[Dimensions], int]
@@ -143,9 +148,10 @@ class BlockGroup:
 
 @dataclass(frozen=True)
 class StoredPart:
-    """One tensor of a cell's stored value."""
+    """One tensor of a cell's stored value: number `part` of them."""
 
     cell: int
+    part: int
     elements: ElementFormula = field(compare=False, repr=False)
 
 
@@ -234,7 +240,7 @@ class Architecture:
             for block in range(group.count):
                 for name, part in group.store_order:
                     cell = self.cell(group.name, block, name).index
-                    parts.append(StoredPart(cell, elements[name][part]))
+                    parts.append(StoredPart(cell, part, elements[name][part]))
         return tuple(parts)
 
     @cached_property
@@ -276,14 +282,37 @@ class Architecture:
 
 
 @dataclass(frozen=True)
+class CallInputs:
+    """Arguments of a model call that become tokens of its blocks, beside `x` and `c_crossattn`.
+
+    `latents` join the picture: (N, C, rows, columns), (N, C, frames, rows, columns) or a list of
+    them. `texts` join the text: (N, tokens, C), of a second encoder; "" stands for one that the
+    family knows and this model does not take.
+    """
+
+    latents: tuple[str, ...] = ("ref_latents",)  # of FLUX Kontext and its like
+    texts: tuple[str, ...] = ()
+
+
+def usual_inputs(_: object) -> CallInputs:
+    return CallInputs()
+
+
+@dataclass(frozen=True)
 class Family:
-    """Transformers that differ only in size; `build(counts, **size)` makes one."""
+    """Transformers that differ only in size; `build(counts, **size)` makes one.
+
+    `inputs` tells a loaded model's further inputs. The sizes in `optional` may be 0: some members
+    lack what they measure.
+    """
 
     name: str
     display_name: str
     group_names: tuple[str, ...]
     size_defaults: Mapping[str, int | float]
     make: Callable[..., Architecture] = field(repr=False)
+    inputs: Callable[[Any], CallInputs] = field(default=usual_inputs, repr=False)
+    optional: frozenset[str] = frozenset()
 
     def build(
         self,
@@ -303,7 +332,8 @@ class Family:
             if name in counts:
                 lowest, largest, known = 0, LARGEST_COUNT, True
             else:
-                lowest, largest, known = 1, LARGEST_SIZE, name in self.size_defaults
+                lowest, largest = 0 if name in self.optional else 1, LARGEST_SIZE
+                known = name in self.size_defaults
             if not known:
                 raise ModelMismatchError(
                     f"{self.display_name} has no size called {name!r}; "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
+
+from .cache_place import BesideModel, CachePlace
 
 
 class Signature(NamedTuple):
@@ -31,7 +34,7 @@ def signatures(inputs: Sequence[torch.Tensor], streams: int) -> Signatures:
 class Stored(NamedTuple):
     """One tensor of a cell's value. `signatures` are those of the inputs it was computed from."""
 
-    value: torch.Tensor
+    value: torch.Tensor  # as its place holds it
     signatures: Signatures
 
 
@@ -39,12 +42,19 @@ class CacheStore:
     """(stream, cell, part) -> Stored. A stream is one conditioning, by the host's uuid.
 
     A cell's value is one tensor, part 0, unless its module gives several. `keep` makes the context
-    in which tensors are made that outlive a model call.
+    in which tensors are made that outlive a model call, `place` says where they lie. Threads may
+    use the store at the same time, each for streams of its own.
     """
 
-    def __init__(self, keep: Callable[[], AbstractContextManager] = nullcontext) -> None:
+    def __init__(
+        self,
+        keep: Callable[[], AbstractContextManager] = nullcontext,
+        place: CachePlace | None = None,
+    ) -> None:
+        self.place = BesideModel() if place is None else place
         self._streams: dict[Hashable, dict[int, dict[int, Stored]]] = {}
         self._keep = keep
+        self._lock = threading.Lock()
         self.bytes = 0
         self.peak_bytes = 0
 
@@ -54,10 +64,9 @@ class CacheStore:
         """Hold a copy of `value` in the place of an older one."""
         self.drop_part(stream, cell, part)
         with self._keep():
-            value = value.detach().clone(memory_format=torch.contiguous_format)
-        self._streams.setdefault(stream, {}).setdefault(cell, {})[part] = Stored(value, given)
-        self.bytes += value.nbytes
-        self.peak_bytes = max(self.peak_bytes, self.bytes)
+            held = self.place.store(value)
+        self._streams.setdefault(stream, {}).setdefault(cell, {})[part] = Stored(held, given)
+        self._count(held.nbytes)
 
     def get(self, stream: Hashable, cell: int, part: int = 0) -> Stored | None:
         return self._streams.get(stream, {}).get(cell, {}).get(part)
@@ -74,13 +83,13 @@ class CacheStore:
         values = self._streams.get(stream, {})
         for cell in cells:
             for stored in values.pop(cell, {}).values():
-                self.bytes -= stored.value.nbytes
+                self._count(-stored.value.nbytes)
 
     def drop_part(self, stream: Hashable, cell: int, part: int) -> None:
         parts = self._streams.get(stream, {}).get(cell, {})
         stored = parts.pop(part, None)
         if stored is not None:
-            self.bytes -= stored.value.nbytes
+            self._count(-stored.value.nbytes)
             if not parts:
                 del self._streams[stream][cell]
 
@@ -90,4 +99,10 @@ class CacheStore:
 
     def clear(self) -> None:
         self._streams.clear()
+        self.place.clear()
         self.bytes = 0
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self.bytes += change
+            self.peak_bytes = max(self.peak_bytes, self.bytes)
