@@ -87,9 +87,10 @@ def levels_of_family(
     if family != "flux":
         return None
     sides = [SIDE if side is None else side for side in (width, height)]
-    if not all(is_whole(side) and PIXELS_PER_TOKEN <= side <= LARGEST_SIDE for side in sides):
+    pixels = [side for side in sides if isinstance(side, int) and not isinstance(side, bool)]
+    if len(pixels) < 2 or min(pixels) < PIXELS_PER_TOKEN or max(pixels) > LARGEST_SIDE:
         return None
-    return flux_levels(steps, *sides)
+    return flux_levels(steps, *pixels)
 
 
 def whole_steps(steps: int, denoise: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -49,8 +50,10 @@ def official(pack, inputs, fora):
 
 @pytest.fixture
 def node(pack):
-    found = pack.module("nodes.import_schedule").ImportSchedule
-    return found.PREPARE_CLASS_CLONE({"UNIQUE_ID": "7"})
+    prepare = pack.module("nodes.import_schedule").ImportSchedule.PREPARE_CLASS_CLONE
+    hidden = {"UNIQUE_ID": "7"}
+    wrapped = "v3_data" in inspect.signature(prepare).parameters  # since 0.4
+    return prepare({"hidden_inputs": hidden} if wrapped else hidden)
 
 
 def test_files_of_the_input_folder_are_listed(node, official, inputs):

@@ -33,10 +33,10 @@ def custom(comfy):
 def sample_custom(custom, conditioning):
     """`sample_custom(model, sigmas, sampler="euler")` -> latent, by SamplerCustomAdvanced."""
 
-    def run(model, sigmas, sampler="euler", latent=None):
+    def run(model, sigmas, sampler="euler", latent=None, prompt=None):
         first = [
             custom.RandomNoise.execute(noise_seed=1).result[0],
-            custom.BasicGuider.execute(model, conditioning(1)).result[0],
+            custom.BasicGuider.execute(model, prompt or conditioning(1)).result[0],
             custom.KSamplerSelect.execute(sampler).result[0],
         ]
         empty = torch.zeros(1, 4, 36, 36) if latent is None else latent
@@ -76,6 +76,33 @@ def test_every_evaluation_meets_its_own_row(
     evaluations = computed(model)
     sample_custom(apply(model, schedule), sigmas, "euler" if flow else "dpmpp_2m")
     assert np.array_equal(schedule.compute, np.array(evaluations))
+
+
+def test_every_evaluation_of_flux_meets_its_own_row(
+    node, pack, tiny_flux, flux_conditioning, apply, sample_custom
+):
+    """A real FLUX with the host's own shift, seen by the MLPs of its double blocks."""
+    model = tiny_flux()
+    architecture = pack.module("nodes.host.patching").detect_architecture(model)
+    rows = np.random.default_rng(2).random((STEPS, architecture.n_cells)) < 0.5
+    rows[0] = True
+    schedule = pack.module("ecad_search.core.schedule").Schedule(architecture, rows)
+    network, evaluations = model.model.diffusion_model, []
+    network.img_in.register_forward_pre_hook(lambda *_: evaluations.append({}))
+    columns = []
+    for index, block in enumerate(network.double_blocks):
+        for name in ("img_mlp", "txt_mlp"):
+            cell = architecture.cell("double_blocks", index, name).index
+            columns.append(cell)
+            getattr(block, name)[0].register_forward_pre_hook(
+                lambda *_, cell=cell: evaluations[-1].__setitem__(cell, True)
+            )
+    sigmas = node.sigmas(model, node.flux, STEPS, 256, 256)
+    sample_custom(
+        apply(model, schedule), sigmas, latent=torch.zeros(1, 16, 8, 8), prompt=flux_conditioning(1)
+    )
+    found = [[cell in seen for cell in columns] for seen in evaluations]
+    assert rows[:, columns].tolist() == found
 
 
 @pytest.mark.parametrize("split", [1, 7, STEPS - 1])
