@@ -157,7 +157,8 @@ class Run:
         if not known:
             with self.bypass():
                 yield None
-            self._count_macs(base + int(cell_macs.sum()), base + int(cell_macs.sum()))
+            with self._lock:
+                self._count_macs(base + int(cell_macs.sum()), base + int(cell_macs.sum()))
             return
         if self.evaluations == 1:
             self._calls_of_first_evaluation.append((len(streams), dimensions))
@@ -174,22 +175,24 @@ class Run:
                 for stream in streams:
                     self._forget(stream)
         assert self._row is not None
-        for stream in streams:
-            self._last_rows[stream] = self._row
         computed = ~call.reused
         n_computed = int(np.count_nonzero(computed))
-        self.cells_computed += n_computed
-        self.cells_reused += computed.size - n_computed
-        self.cells_forced += int(np.count_nonzero(computed & ~self.rows[self._row]))
         executed = computed | call.executed
-        self._count_macs(base + int(cell_macs[executed].sum()), base + int(cell_macs.sum()))
+        with self._lock:  # other devices of a multi-GPU sampling call in threads of their own
+            for stream in streams:
+                self._last_rows[stream] = self._row
+            self.cells_computed += n_computed
+            self.cells_reused += computed.size - n_computed
+            self.cells_forced += int(np.count_nonzero(computed & ~self.rows[self._row]))
+            self._count_macs(base + int(cell_macs[executed].sum()), base + int(cell_macs.sum()))
 
     @contextmanager
     def bypass(self) -> Iterator[None]:
         """A model call beside the schedule: it computes everything and leaves no trace."""
         outer = self.current_call
         self._slot.call = None
-        self.bypassed_calls += 1
+        with self._lock:
+            self.bypassed_calls += 1
         try:
             yield
         finally:

@@ -12,9 +12,10 @@ sampling, so a cancelled, failed, second or differently sized run starts from no
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -164,7 +165,7 @@ class Sampling:
     def __init__(self, config: CacheConfig) -> None:
         self.config = config
         self.run: Run | None = None
-        self.model: Any = None  # the BaseModel whose modules have the shims
+        self.models: tuple[Any, ...] = ()  # the BaseModels whose modules have the shims
         self.patch = LatentPatch(1, 1)
         self.seconds = 0.0
 
@@ -173,7 +174,7 @@ class Sampling:
         return self
 
     def close(self, *, finished: bool) -> None:
-        run, self.run, self.model = self.run, None, None
+        run, self.run, self.models = self.run, None, ()
         if run is None:
             return
         run.close()
@@ -218,6 +219,7 @@ def sampler_sample(
         return executor(guider, sigmas, extra_args, *args, **kwargs)
     # Clones of other nodes may have swapped the modules since apply_schedule, so look again.
     model = guider.inner_model
+    models = (model, *models_of_other_devices(model, extra_args["model_options"]))
     diffusion_model = model.diffusion_model
     architecture = architecture_of(diffusion_model)
     schedule = sampling.config.schedule
@@ -232,14 +234,16 @@ def sampler_sample(
         span=span_of(model.model_sampling, levels, schedule.noise_levels),
         one_evaluation_per_step=function in ONE_EVALUATION_PER_STEP,
         irregular=IRREGULAR.get(function, ""),
+        keep=outside_malloc_graph,
     )
     run.messages.extend(other_caches(guider.model_options))
     sampling.patch = LatentPatch.of(diffusion_model)
-    sampling.run, sampling.model = run, model
+    sampling.run, sampling.models = run, models
     with ExitStack() as stack:
-        if sampling.config.options.fix_small_latents:
-            stack.enter_context(small_latents_fixed(diffusion_model))
-        stack.enter_context(shimmed(run, diffusion_model))
+        for module in (other.diffusion_model for other in models):
+            if sampling.config.options.fix_small_latents:
+                stack.enter_context(small_latents_fixed(module))
+            stack.enter_context(shimmed(run, module))
         started = time.perf_counter()
         try:
             result = executor(guider, sigmas, extra_args, *args, **kwargs)
@@ -278,10 +282,32 @@ def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
         image_tokens=sum(patch.tokens(latent) for latent in (x, *references)),
         text_tokens=run.architecture.text_tokens if text is None else text.shape[1],
     )
-    # Other devices of a multi-GPU sampling run modules without shims, in threads of their own.
-    streams = options.get("uuids", ()) if executor.class_obj is sampling.model else ()
+    # Somebody else's copy of the modules has no shims.
+    known = any(executor.class_obj is model for model in sampling.models)
+    streams = options.get("uuids", ()) if known else ()
     with run.model_call(streams or (), dimensions):
         return executor(*args, **kwargs)
+
+
+def models_of_other_devices(model: Any, model_options: dict) -> Iterator[Any]:
+    """The copies of `model` that a multi-GPU sampling (0.23) runs, each in a thread of its own.
+
+    They have to follow the schedule as well: guidance enlarges the difference between its two
+    predictions, so one of them computed and the other reused is worse than both reused.
+    """
+    for patcher in (model_options.get("multigpu_clones") or {}).values():
+        if patcher.model is not model:
+            yield patcher.model
+
+
+def outside_malloc_graph() -> AbstractContextManager:
+    """Where the host allows to allocate what outlives a block of the model.
+
+    From about 0.34 on, some models run their blocks inside a graph of allocations that must all
+    be freed when the block ends. Where none does, the module is not even loaded.
+    """
+    pause = getattr(sys.modules.get("comfy.model_prefetch"), "pause_malloc_graph", None)
+    return nullcontext() if pause is None else pause()
 
 
 def sampling_in(model_options: Any) -> Sampling | None:

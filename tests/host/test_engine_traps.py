@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
+import gc
+import importlib
+import inspect
+import sys
 import threading
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 IRREGULAR = ("heunpp2", "dpm_fast", "dpm_adaptive")
 EVALUATIONS_OF_8_STEPS = {
@@ -565,6 +572,101 @@ def test_a_foreign_copy_of_the_modules_in_a_thread_is_bypassed(
         reports[0].cells_reused,
         reports[0].cells_forced,
     )
+
+
+def test_a_sampling_on_two_devices_gives_what_one_device_gives(
+    comfy, tiny_pixart, conditioning, sample, random_schedule, apply
+):
+    """T28: the host calls a copy of the model in a thread for each device, here two of the CPU."""
+    try:
+        multigpu = importlib.import_module("comfy.multigpu")
+    except ImportError:
+        pytest.skip("this ComfyUI samples on one device only")
+    model, reports, seen = tiny_pixart(), [], []
+    model.cached_patcher_init = (tiny_pixart, ())
+    patched = apply(model, random_schedule(3), on_report=reports.append)
+    arguments = (conditioning(1), conditioning(2, tokens=9))  # two calls on one device, too
+    expected = sample(patched, *arguments, cfg=3.0)
+
+    other = patched.deepclone_multigpu(new_load_device=torch.device("cpu", 0))
+    other.is_multigpu_base_clone = True
+    both = patched.clone()
+    both.set_additional_models("multigpu", [other])
+    both.match_multigpu_clones()
+    multigpu.GPUOptionsGroup().register(both)
+
+    def watch(executor, *args, **kwargs):
+        seen.append((threading.current_thread(), executor.class_obj))
+        return executor(*args, **kwargs)
+
+    both.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.APPLY_MODEL, "watch", watch)
+    assert torch.equal(expected, sample(both, *arguments, cfg=3.0))
+    assert 2 == len(set(seen)) and threading.main_thread() not in {thread for thread, _ in seen}
+    assert {id(model.model), id(other.model)} == {id(called) for _, called in seen}
+    one, two = reports
+    assert (0, 0) == (two.bypassed_calls, two.cells_forced)
+    assert (one.cells_computed, one.cells_reused) == (two.cells_computed, two.cells_reused)
+    assert one.predicted_speedup == two.predicted_speedup > 1
+    assert [] == forwards_left(model) == forwards_left(other)
+
+
+def test_a_deep_clone_of_the_host_follows_the_schedule(
+    comfy, tiny_pixart, conditioning, sample, random_schedule, apply
+):
+    """T15: nodes that pick a device or compile put the MODEL on newly loaded modules."""
+    if "force_deepcopy" not in inspect.signature(comfy.model_patcher.ModelPatcher.clone).parameters:
+        pytest.skip("this ComfyUI makes no deep clones on a CPU")
+    model, reports = tiny_pixart(), []
+    model.cached_patcher_init = (lambda **_: tiny_pixart(), ())
+    patched = apply(model, random_schedule(3), on_report=reports.append)
+    arguments = (conditioning(1), conditioning(2))
+    expected = sample(patched, *arguments, cfg=3.0)
+    deep = patched.clone(force_deepcopy=True)
+    assert deep.model is not model.model
+    assert torch.equal(expected, sample(deep, *arguments, cfg=3.0))
+    assert reports[0].cells_reused == reports[1].cells_reused > 0
+
+
+def test_what_is_stored_is_allocated_where_the_host_wants_it(
+    pack, tiny_pixart, conditioning, sample, random_schedule, apply, monkeypatch
+):
+    """Newest hosts free what a block allocates at its end, but for a context they offer."""
+    inside, allocated, kept = [False], [], []
+
+    @contextlib.contextmanager
+    def pause_malloc_graph(sync=False):
+        inside[0] = True
+        yield
+        inside[0] = False
+
+    class Allocations(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            output = function(*args, **(kwargs or {}))
+            if isinstance(output, torch.Tensor) and inside[0]:
+                allocated.append(output.untyped_storage().data_ptr())
+            return output
+
+    def look(*_):
+        for run in runs():
+            values = run.store._streams.values()
+            kept.extend(
+                stored.value.untyped_storage().data_ptr()
+                for cells in values
+                for parts in cells.values()
+                for stored in parts.values()
+            )
+
+    def runs():
+        kind = pack.module("ecad_search.engine.run").Run
+        return [o for o in gc.get_objects() if type(o) is kind]
+
+    module = sys.modules.get("comfy.model_prefetch") or ModuleType("comfy.model_prefetch")
+    monkeypatch.setitem(sys.modules, "comfy.model_prefetch", module)
+    monkeypatch.setattr(module, "pause_malloc_graph", pause_malloc_graph, raising=False)
+    patched = apply(tiny_pixart(), random_schedule(3))
+    with Allocations():
+        sample(patched, conditioning(1), conditioning(2), cfg=3.0, callback=look)
+    assert kept and set(kept) <= set(allocated)
 
 
 @pytest.mark.parametrize("name", ["easycache", "TeaCache"])
