@@ -8,17 +8,19 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import flux, flux2, pixart
+from . import flux, flux2, lumina2, pixart
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
+from .lumina2 import LUMINA2, LUMINA2_FAMILY, Z_IMAGE
 from .pixart import PIXART, PIXART_FAMILY
 
-ALL: tuple[Architecture, ...] = (PIXART, EMOJI_PIXART, FLUX, FLUX2)
+ALL: tuple[Architecture, ...] = (PIXART, EMOJI_PIXART, FLUX, FLUX2, LUMINA2, Z_IMAGE)
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
     (FLUX_FAMILY, flux.detect),
     (FLUX2_FAMILY, flux2.detect),
+    (LUMINA2_FAMILY, lumina2.detect),
 )
 FAMILIES = tuple(family for family, _ in DETECTORS)
 

@@ -263,7 +263,8 @@ class Architecture:
     def describe(self) -> str:
         """For error messages: "PixArt with 28 blocks"."""
         parts = [
-            f"{group.count} {group.name.replace('_', ' ')}"[: -1 if group.count == 1 else None]
+            f"{group.count} {group.name.replace('_', ' ').removesuffix('s')}"
+            + ("" if group.count == 1 else "s")
             for group in self.groups
         ]
         return f"{family_of(self).display_name} with {' and '.join(parts)}"

@@ -174,6 +174,27 @@ def patcher(comfy):
     return build
 
 
+@pytest.fixture(scope="session")
+def full_size(comfy):
+    """Factory of a host's transformer at full size but without memory, as a checkpoint has it.
+
+    `full_size("comfy.ldm.lumina.model.NextDiT", {name of a weight: its shape})`: those weights by
+    which the host's model_detection tells what it loads.
+    """
+    import torch
+
+    def build(network: str, shapes: dict[str, tuple[int, ...]]) -> Any:
+        weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        detection = importlib.import_module("comfy.model_detection")
+        config = detection.detect_unet_config(weights, "")
+        module, _, name = network.rpartition(".")
+        operations = importlib.import_module("comfy.ops").disable_weight_init
+        transformer = getattr(importlib.import_module(module), name)
+        return transformer(**config, device="meta", operations=operations)
+
+    return build
+
+
 FLUX = {
     "image_model": "flux",
     "in_channels": 16,
