@@ -8,18 +8,30 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import flux, flux2, lumina2, pixart
+from . import chroma, flux, flux2, lumina2, pixart
+from .chroma import CHROMA, CHROMA_FAMILY, CHROMA_RADIANCE, CHROMA_RADIANCE_FAMILY
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
 from .lumina2 import LUMINA2, LUMINA2_FAMILY, Z_IMAGE
 from .pixart import PIXART, PIXART_FAMILY
 
-ALL: tuple[Architecture, ...] = (PIXART, EMOJI_PIXART, FLUX, FLUX2, LUMINA2, Z_IMAGE)
+ALL: tuple[Architecture, ...] = (
+    PIXART,
+    EMOJI_PIXART,
+    FLUX,
+    FLUX2,
+    LUMINA2,
+    Z_IMAGE,
+    CHROMA,
+    CHROMA_RADIANCE,
+)
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
     (FLUX_FAMILY, flux.detect),
     (FLUX2_FAMILY, flux2.detect),
+    (CHROMA_FAMILY, chroma.detect),
+    (CHROMA_RADIANCE_FAMILY, chroma.detect_radiance),
     (LUMINA2_FAMILY, lumina2.detect),
 )
 FAMILIES = tuple(family for family, _ in DETECTORS)
