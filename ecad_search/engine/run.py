@@ -18,6 +18,7 @@ from ..errors import ScheduleError
 from .cache_store import CacheStore, Signatures, signatures
 from .liveness import Liveness, stored_sizes
 from .report import RunReport
+from .rounds import Rounds, Shape, Window
 from .sigma_steps import SigmaSteps, rows_of_run
 from .timing import Timing, uncached_seconds
 
@@ -37,7 +38,7 @@ class Run:
 
     `sigmas` are the noise levels the sampler got, (steps + 1,). `span` see `rows_of_run`.
     `irregular` names a sampler that does not go through the noise levels in order; its first
-    evaluation in each step computes everything. `keep` see `CacheStore`.
+    evaluation in each step computes everything. `shape` see `Rounds`, `keep` see `CacheStore`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Run:
         span: tuple[float, float] = (0.0, 1.0),
         one_evaluation_per_step: bool = False,
         irregular: str = "",
+        shape: Shape | None = None,
         keep: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         require_runnable(schedule)
@@ -78,7 +80,7 @@ class Run:
         self._irregular = False
         self._row: int | None = None
         self._last_rows: dict[Hashable, int] = {}  # per stream
-        self._seen: set[Hashable] = set()  # streams of this evaluation
+        self._rounds = Rounds(shape)
         self._calls_of_first_evaluation: list[tuple[int, Dimensions]] = []
         self._slot = threading.local()
         self._lock = threading.Lock()
@@ -100,21 +102,27 @@ class Run:
         return getattr(self._slot, "call", None)
 
     @contextmanager
-    def evaluation(self, sigma: float, device: torch.device | None = None) -> Iterator[None]:
+    def evaluation(
+        self, sigma: float, device: torch.device | None = None, shape: Shape | None = None
+    ) -> Iterator[None]:
         """The sampler asks for one prediction; the guider may make several model calls for it."""
         row = self.sigma_steps.step(sigma)
         if self._row is not None and row < self._row:
             self._become_irregular("this sampler")
         self._row = row
         self.evaluations += 1
-        self._seen.clear()
+        whole = self._rounds.begin_evaluation(shape)
         executed, uncached = self._executed_macs, self._uncached_macs
-        for stream in self._last_rows:
+        for stream in self._last_rows if whole else ():
             due = self.due(stream)
             self.store.drop(stream, [cell for cell in self.store.held(stream) if due[cell]])
         started = time.perf_counter()
         yield
         synchronize(device)  # once an evaluation, so that its time is its own
+        for stream in list(self._last_rows) if whole else ():
+            # Windows move on, and what they left nobody needs.
+            if isinstance(stream, Window) and stream not in self._rounds.seen:
+                self._forget(stream)
         self._timings.append(
             Timing(
                 self._executed_macs - executed,
@@ -134,27 +142,34 @@ class Run:
             return np.ones(self.architecture.n_cells, dtype=np.bool_)
         return np.logical_or.reduce(self.rows[min(last + 1, row) : row + 1], axis=0)
 
+    def round(self, shape: Shape, part: Hashable | None = None) -> AbstractContextManager[None]:
+        """The guider has the model called once for each stream; see `Rounds`."""
+        return self._rounds.round(shape, part)
+
     @contextmanager
     def model_call(
-        self, streams: Sequence[Hashable], dimensions: Dimensions
+        self,
+        streams: Sequence[Hashable],
+        dimensions: Dimensions,
+        *,
+        shape: Shape | None = None,
+        network: Hashable = None,
     ) -> Iterator[Call | None]:
         """One forward pass for these streams, in the order of its batch; yields None if bypassed.
 
-        A stream met twice in an evaluation (a guider's extra call, a tile, a context window) is not
-        the one whose values are stored, so the second call neither reads nor writes.
+        `shape` is that of its latents, `network` whatever makes the model another one, such as
+        blocks that patches replace. `Rounds` says which calls are bypassed; they neither read nor
+        write.
         """
-        with self._lock:
-            known = (
-                self._row is not None
-                and len(streams) > 0
-                and len(set(streams)) == len(streams)
-                and self._seen.isdisjoint(streams)
-                and dimensions.batch % len(streams) == 0
-            )
-            if known:
-                self._seen.update(streams)
+        known = self._row is not None and dimensions.batch % max(len(streams), 1) == 0
+        streams = self._rounds.admitted(streams, shape) if known else ()
+        for stream in list(self._rounds.in_pieces):
+            self._forget(stream)
+        for stream in streams:
+            if self._rounds.changed(stream, (shape and shape[1:], network)):
+                self._forget(stream)
         base, cell_macs = self._macs_of(dimensions)
-        if not known:
+        if not streams:
             with self.bypass():
                 yield None
             with self._lock:
@@ -162,7 +177,7 @@ class Run:
             return
         if self.evaluations == 1:
             self._calls_of_first_evaluation.append((len(streams), dimensions))
-        call = Call(self, tuple(streams))
+        call = Call(self, streams)
         outer = self.current_call
         self._slot.call = call
         finished = False
@@ -215,7 +230,6 @@ class Run:
         """Let go of every stored value."""
         self.store.clear()
         self._last_rows.clear()
-        self._seen.clear()
         self._slot = threading.local()
 
     def report(self, seconds: float, *, finished: bool) -> RunReport:
@@ -223,6 +237,12 @@ class Run:
         calls = self._uncached_macs > 0
         if not finished:
             messages.append("The run was stopped before its end.")
+        if self._rounds.piece_calls:
+            messages.append(
+                f"{self._rounds.piece_calls} model calls were for parts of the picture (tiles, or "
+                "another size than the run's) that cannot be told apart from step to step, so they "
+                "were left uncached."
+            )
         if self.rows.all():
             messages.append("The schedule computes every cell in this run, so nothing was reused.")
         elif calls and self.shim_calls == 0 and self.bypassed_calls == 0:

@@ -3,7 +3,8 @@
     OUTER_SAMPLE     the state of a sampling is born here and freed here
       SAMPLER_SAMPLE   the model is loaded: find its modules, put the shims on, take them off
         PREDICT_NOISE    one evaluation: its noise level says which row of the schedule is due
-          APPLY_MODEL      one forward pass: which streams are in its batch
+          CALC_COND_BATCH  each conditioning once: a guider may ask for more rounds, or for windows
+            APPLY_MODEL      one forward pass: which streams are in its batch
 
 Only the frozen `CacheConfig` is captured when the node runs. Everything else lives as long as the
 sampling, so a cancelled, failed, second or differently sized run starts from nothing.
@@ -98,6 +99,7 @@ def apply_schedule(
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, OuterSample(config))
     patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, sampler_sample)
     patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
+    patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, calc_cond_batch)
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, apply_model)
     return patched
 
@@ -111,6 +113,7 @@ def without_schedule(
         WrappersMP.OUTER_SAMPLE,
         WrappersMP.SAMPLER_SAMPLE,
         WrappersMP.PREDICT_NOISE,
+        WrappersMP.CALC_COND_BATCH,
         WrappersMP.APPLY_MODEL,
     ):
         plain.remove_wrappers_with_key(wrapper, KEY)
@@ -167,6 +170,7 @@ class Sampling:
         self.run: Run | None = None
         self.models: tuple[Any, ...] = ()  # the BaseModels whose modules have the shims
         self.patch = LatentPatch(1, 1)
+        self.latent_shape: tuple[int, ...] = ()
         self.seconds = 0.0
 
     def __deepcopy__(self, memo: dict) -> Sampling:
@@ -197,6 +201,8 @@ class OuterSample:
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj
         sampling = Sampling(self.config)
+        noise = kwargs["noise"] if "noise" in kwargs else args[0]
+        sampling.latent_shape = tuple(noise.shape)
         options_before = guider.model_options
         options = comfy.model_patcher.create_model_options_clone(options_before)
         options.setdefault("transformer_options", {})[KEY] = sampling
@@ -234,6 +240,7 @@ def sampler_sample(
         span=span_of(model.model_sampling, levels, schedule.noise_levels),
         one_evaluation_per_step=function in ONE_EVALUATION_PER_STEP,
         irregular=IRREGULAR.get(function, ""),
+        shape=sampling.latent_shape or None,
         keep=outside_malloc_graph,
     )
     run.messages.extend(other_caches(guider.model_options))
@@ -260,8 +267,22 @@ def predict_noise(
     sampling = sampling_in(options)
     if sampling is None or sampling.run is None:
         return executor(x, timestep, options, *args, **kwargs)
-    with sampling.run.evaluation(float(timestep.max()), x.device):
+    with sampling.run.evaluation(float(timestep.max()), x.device, tuple(x.shape)):
         return executor(x, timestep, options, *args, **kwargs)
+
+
+def calc_cond_batch(
+    executor: Any, model: Any, conds: Any, x: Any, timestep: Any, model_options: Any, **kwargs: Any
+) -> Any:
+    sampling = sampling_in(model_options)
+    if sampling is None or sampling.run is None:
+        return executor(model, conds, x, timestep, model_options, **kwargs)
+    # The host leaves the option behind; `Rounds` looks at it where x is a part of the picture.
+    window = model_options["transformer_options"].get("context_window")
+    indices = getattr(window, "index_list", None)
+    part = None if indices is None else (getattr(window, "dim", None), *indices)
+    with sampling.run.round(tuple(x.shape), part):
+        return executor(model, conds, x, timestep, model_options, **kwargs)
 
 
 APPLY_MODEL_ARGUMENTS = ("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")
@@ -285,8 +306,21 @@ def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
     # Somebody else's copy of the modules has no shims.
     known = any(executor.class_obj is model for model in sampling.models)
     streams = options.get("uuids", ()) if known else ()
-    with run.model_call(streams or (), dimensions):
+    call = run.model_call(
+        streams or (), dimensions, shape=tuple(x.shape), network=network_of(options)
+    )
+    with call:
         return executor(*args, **kwargs)
+
+
+def network_of(transformer_options: dict) -> Any:
+    """Which of the model's blocks and functions are replaced or patched for this call."""
+    replaced = transformer_options.get("patches_replace") or {}
+    patched = transformer_options.get("patches") or {}
+    return (
+        frozenset((kind, place) for kind, places in replaced.items() for place in places),
+        frozenset((kind, len(patches)) for kind, patches in patched.items()),
+    )
 
 
 def models_of_other_devices(model: Any, model_options: dict) -> Iterator[Any]:

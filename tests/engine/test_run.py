@@ -131,16 +131,93 @@ def test_a_batch_computes_when_one_of_its_streams_must():
     assert 3 == run.report(1.0, finished=True).cells_forced
 
 
-def test_a_stream_seen_twice_in_an_evaluation_neither_reads_nor_writes():
+def test_a_further_round_of_an_evaluation_neither_reads_nor_writes():
     """T6."""
     run, transformer, seen = run_of(1), model(), []
     with shims(run, transformer):
         for sigma in SIGMAS[:2]:
             with run.evaluation(sigma):
-                seen += call(run, transformer) + call(run, transformer)
+                for _ in range(2):
+                    with run.round((1, 4, 8, 8)):
+                        seen += call(run, transformer)
                 seen += call(run, transformer, "xx")[:1] + call(run, transformer, "")
     assert [1, 2, 3, 1, 5, 6] == seen
     assert 6 == run.report(1.0, finished=True).bypassed_calls
+
+
+def test_tiles_are_left_uncached_and_told():
+    """T6: the same stream twice in a round; nobody knows which tile comes first in a later step."""
+    run, transformer, seen = run_of(1, 2), model(), []
+    with shims(run, transformer):
+        for sigma in SIGMAS[:3]:
+            with run.evaluation(sigma), run.round((1, 4, 8, 8)):
+                seen += call(run, transformer, "c") + call(run, transformer, "c")
+                seen += call(run, transformer, "u")
+            assert 0 == len(run.store.held("c"))
+    assert [1, 2, 3, 4, 5, 3, 6, 7, 3] == seen
+    assert ["5 model calls were for parts"] == [
+        message[:28] for message in run.report(1.0, finished=True).messages
+    ]
+
+
+def test_a_part_of_the_picture_has_no_values_unless_it_says_where_it_lies():
+    """T6: rounds, evaluations and calls of another size than the run's."""
+    whole, half = (2, 4, 8, 8), (2, 4, 8, 4)
+    run, transformer, seen = run_of(1, shape=whole), model(), []
+    x = torch.zeros(2, 5, 4)
+    size = Dimensions(4, 2, 5, 3)
+
+    def once(stream, shape):
+        with run.model_call([stream], size, shape=shape) as made:
+            transformer.blocks[0].attn(x)
+            seen.append(made is not None)
+
+    with shims(run, transformer):
+        for sigma in SIGMAS[:2]:
+            with run.evaluation(sigma, shape=whole):
+                with run.round(whole):
+                    once("a", whole)
+                    once("area", half)
+                    once("one picture", (1, 4, 8, 8))
+                with run.round(half):
+                    once("tile", half)
+                for part in ("left", "right"):
+                    with run.round(half, part):
+                        once("film", half)
+            with run.evaluation(sigma, shape=half), run.round(half):
+                once("sampler's own size", half)
+    assert [True, True, False, False, True, True, False] * 2 == seen
+    report = run.report(1.0, finished=True)
+    assert (4, 6) == (report.cells_reused, report.bypassed_calls)
+
+
+def test_windows_that_moved_on_are_freed():
+    """T6: a window is a stream of its own, which is not waited for."""
+    run, transformer, seen = run_of(1, 2), model(), []
+    with shims(run, transformer):
+        for step, parts in enumerate((("left", "right"), ("left", "middle"), ("left", "middle"))):
+            with run.evaluation(SIGMAS[step], shape=(1, 4, 8, 8)):
+                for part in parts:
+                    with run.round((1, 4, 8, 6), part):
+                        seen += call(run, transformer)
+            streams = {stream.part for stream in run._last_rows}
+            assert set(parts) == streams
+    assert [1, 2, 1, 3, 1, 3] == seen
+
+
+def test_another_network_or_shape_does_not_get_a_streams_values():
+    """T18: patches that replace blocks for some of the steps make it another model."""
+    run, transformer, seen = run_of(1, 2, 3, 4), model(), []
+    kinds = [((4, 8, 8), 1), ((4, 8, 8), 1), ((4, 8, 8), 2), ((4, 16, 4), 2), ((4, 16, 4), 2)]
+    with shims(run, transformer):
+        for step, (shape, network) in enumerate(kinds):
+            x = torch.zeros(1, 5, 4)
+            with (
+                run.evaluation(SIGMAS[step]),
+                run.model_call(["c"], Dimensions(4, 1, 5, 3), shape=(1, *shape), network=network),
+            ):
+                seen.append(float(transformer.blocks[0].attn(x).flatten()[0]))
+    assert [1, 1, 2, 3, 3] == seen
 
 
 def test_a_step_missed_by_a_stream_is_made_up_for():
