@@ -8,13 +8,14 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import chroma, flux, flux2, lumina2, pixart
+from . import chroma, flux, flux2, lumina2, pixart, wan
 from .chroma import CHROMA, CHROMA_FAMILY, CHROMA_RADIANCE, CHROMA_RADIANCE_FAMILY
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
 from .lumina2 import LUMINA2, LUMINA2_FAMILY, Z_IMAGE
 from .pixart import PIXART, PIXART_FAMILY
+from .wan import WAN_1_3B, WAN_5B, WAN_14B, WAN_FAMILY, WAN_VACE_1_3B, WAN_VACE_14B, WAN_VACE_FAMILY
 
 ALL: tuple[Architecture, ...] = (
     PIXART,
@@ -25,6 +26,11 @@ ALL: tuple[Architecture, ...] = (
     Z_IMAGE,
     CHROMA,
     CHROMA_RADIANCE,
+    WAN_14B,
+    WAN_5B,
+    WAN_1_3B,
+    WAN_VACE_14B,
+    WAN_VACE_1_3B,
 )
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
@@ -33,6 +39,8 @@ DETECTORS = (
     (CHROMA_FAMILY, chroma.detect),
     (CHROMA_RADIANCE_FAMILY, chroma.detect_radiance),
     (LUMINA2_FAMILY, lumina2.detect),
+    (WAN_FAMILY, wan.detect),
+    (WAN_VACE_FAMILY, wan.detect_vace),
 )
 FAMILIES = tuple(family for family, _ in DETECTORS)
 

@@ -24,7 +24,7 @@ import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
 from ...ecad_search import architectures
-from ...ecad_search.core.architecture import Architecture, Dimensions
+from ...ecad_search.core.architecture import Architecture, CallInputs, Dimensions, family_of
 from ...ecad_search.core.schedule import Schedule
 from ...ecad_search.engine.report import RunReport
 from ...ecad_search.engine.run import Run, require_runnable, synchronize
@@ -149,6 +149,9 @@ class LatentPatch(NamedTuple):
 
     @classmethod
     def of(cls, diffusion_model: Any) -> LatentPatch:
+        side = getattr(diffusion_model, "patch_spatial", None)
+        if isinstance(side, int):  # Cosmos
+            return cls(int(diffusion_model.patch_temporal), side)
         size = getattr(diffusion_model, "patch_size", 1)
         if isinstance(size, int):
             return cls(1, size)
@@ -170,6 +173,7 @@ class Sampling:
         self.run: Run | None = None
         self.models: tuple[Any, ...] = ()  # the BaseModels whose modules have the shims
         self.patch = LatentPatch(1, 1)
+        self.inputs = CallInputs()
         self.latent_shape: tuple[int, ...] = ()
         self.seconds = 0.0
 
@@ -245,6 +249,7 @@ def sampler_sample(
     )
     run.messages.extend(other_caches(guider.model_options))
     sampling.patch = LatentPatch.of(diffusion_model)
+    sampling.inputs = family_of(architecture).inputs(diffusion_model)
     sampling.run, sampling.models = run, models
     with ExitStack() as stack:
         for module in (other.diffusion_model for other in models):
@@ -296,12 +301,16 @@ def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
         return executor(*args, **kwargs)
     run, patch = sampling.run, sampling.patch
     x, text = given["x"], given.get("c_crossattn")
-    references = given.get("ref_latents") or ()  # of FLUX Kontext and its like, beside the picture
+    latents = [x, *(latent for name in sampling.inputs.latents for latent in tensors(given, name))]
+    sides = tuple(
+        sum(side.shape[1] for side in tensors(given, name)) for name in sampling.inputs.texts
+    )
     dimensions = Dimensions(
         hidden=run.architecture.hidden,
         batch=x.shape[0],
-        image_tokens=sum(patch.tokens(latent) for latent in (x, *references)),
-        text_tokens=run.architecture.text_tokens if text is None else text.shape[1],
+        image_tokens=sum(patch.tokens(latent) for latent in latents),
+        text_tokens=(run.architecture.text_tokens if text is None else text.shape[1]) + sum(sides),
+        side_tokens=sides,
     )
     # Somebody else's copy of the modules has no shims.
     known = any(executor.class_obj is model for model in sampling.models)
@@ -321,6 +330,12 @@ def network_of(transformer_options: dict) -> Any:
         frozenset((kind, place) for kind, places in replaced.items() for place in places),
         frozenset((kind, len(patches)) for kind, patches in patched.items()),
     )
+
+
+def tensors(arguments: dict, name: str) -> list[Any]:
+    """An argument that is a tensor, a list of them or missing."""
+    value = arguments.get(name)
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
 def models_of_other_devices(model: Any, model_options: dict) -> Iterator[Any]:
