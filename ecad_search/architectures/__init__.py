@@ -8,13 +8,14 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import chroma, flux, flux2, lumina2, pixart, wan
+from . import chroma, flux, flux2, lumina2, pixart, qwen_image, wan
 from .chroma import CHROMA, CHROMA_FAMILY, CHROMA_RADIANCE, CHROMA_RADIANCE_FAMILY
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
 from .lumina2 import LUMINA2, LUMINA2_FAMILY, Z_IMAGE
 from .pixart import PIXART, PIXART_FAMILY
+from .qwen_image import QWEN_IMAGE, QWEN_IMAGE_FAMILY
 from .wan import WAN_1_3B, WAN_5B, WAN_14B, WAN_FAMILY, WAN_VACE_1_3B, WAN_VACE_14B, WAN_VACE_FAMILY
 
 ALL: tuple[Architecture, ...] = (
@@ -31,6 +32,7 @@ ALL: tuple[Architecture, ...] = (
     WAN_1_3B,
     WAN_VACE_14B,
     WAN_VACE_1_3B,
+    QWEN_IMAGE,
 )
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
@@ -38,6 +40,7 @@ DETECTORS = (
     (FLUX2_FAMILY, flux2.detect),
     (CHROMA_FAMILY, chroma.detect),
     (CHROMA_RADIANCE_FAMILY, chroma.detect_radiance),
+    (QWEN_IMAGE_FAMILY, qwen_image.detect),
     (LUMINA2_FAMILY, lumina2.detect),
     (WAN_FAMILY, wan.detect),
     (WAN_VACE_FAMILY, wan.detect_vace),
