@@ -8,7 +8,8 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import chroma, flux, flux2, lumina2, pixart, qwen_image, wan
+from . import auraflow, chroma, flux, flux2, lumina2, pixart, qwen_image, wan
+from .auraflow import AURAFLOW, AURAFLOW_FAMILY
 from .chroma import CHROMA, CHROMA_FAMILY, CHROMA_RADIANCE, CHROMA_RADIANCE_FAMILY
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
@@ -33,6 +34,7 @@ ALL: tuple[Architecture, ...] = (
     WAN_VACE_14B,
     WAN_VACE_1_3B,
     QWEN_IMAGE,
+    AURAFLOW,
 )
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
@@ -44,6 +46,7 @@ DETECTORS = (
     (LUMINA2_FAMILY, lumina2.detect),
     (WAN_FAMILY, wan.detect),
     (WAN_VACE_FAMILY, wan.detect_vace),
+    (AURAFLOW_FAMILY, auraflow.detect),
 )
 FAMILIES = tuple(family for family, _ in DETECTORS)
 
