@@ -475,6 +475,34 @@ def test_a_token_count_that_changes_forces_computing(
     )
 
 
+def test_the_hosts_own_cache_of_reference_tokens_forces_computing(
+    pack, tiny_flux2, flux_conditioning, sample, apply
+):
+    """T19: Flux KV Cache leaves the reference's tokens out from the second evaluation on."""
+    nodes = importlib.import_module("comfy_extras.nodes_flux")
+    if not hasattr(nodes, "FluxKVCache"):
+        pytest.skip("this ComfyUI has no Flux KV Cache")
+    architecture = pack.module("nodes.host.patching").detect_architecture(tiny_flux2())
+    rows = np.ones((8, architecture.n_cells), dtype=bool)
+    schedule = pack.module("ecad_search.core.schedule").Schedule
+    everything = schedule(architecture, rows.copy(), name="all")
+    rows[1:] = False
+    reference = torch.randn(1, 128, 4, 4, generator=torch.Generator().manual_seed(5))
+    positive = flux_conditioning(1, reference_latents=[reference])
+
+    def run(wrap=lambda model: model):
+        model = wrap(nodes.FluxKVCache.execute(tiny_flux2()).result[0])
+        return sample(model, positive, flux_conditioning(2), shape=(1, 128, 4, 4))
+
+    reports = []
+    plain = run()
+    assert torch.equal(plain, run(lambda model: apply(model, everything)))
+    once = schedule(architecture, rows, name="once")
+    assert torch.isfinite(run(lambda model: apply(model, once, on_report=reports.append))).all()
+    text_cells = sum(cell.component == "txt_mlp" for cell in architecture.cells)
+    assert architecture.n_cells - text_cells == reports[0].cells_forced
+
+
 def test_blocks_nobody_calls_are_reported(
     pack, tiny_pixart, conditioning, sample, mostly_reusing, apply, caplog
 ):
