@@ -18,6 +18,7 @@ from .problem import Problem
 
 # The table is written between these two lines of a Markdown file.
 BEGIN, END = "<!-- matrix -->", "<!-- end of matrix -->"
+NUMBER = re.compile(r"\d+")
 SETTING = (
     "import platform as p, torch; print(f'{p.system()} on {p.machine()}, "
     "Python {p.python_version()}, PyTorch {torch.__version__}')"
@@ -102,6 +103,9 @@ def date_of(comfyui: Path) -> str:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Markdown: a line for each release, then the failed tests and why tests were skipped."""
+    outcomes = sorted(
+        outcomes, key=lambda outcome: [int(n) for n in NUMBER.findall(outcome.release)]
+    )
     settings = dict.fromkeys(outcome.setting for outcome in outcomes)
     lines = [f"{'; '.join(settings)}.", ""]
     lines += ["| ComfyUI | released | passed | failed | skipped |", "|---|---|---|---|---|"]

@@ -460,7 +460,7 @@ def test_the_matrix_is_read_from_the_reports_of_its_runs():
         "",
         "- too old: 0.3.75 (2 times), 0.33.0",
     ]
-    assert expected == matrix.table([old, new]).splitlines()
+    assert expected == matrix.table([new, old]).splitlines()
 
 
 def test_the_matrix_is_put_between_its_marks_and_replaces_the_old_one(tmp_path):
