@@ -8,12 +8,13 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import auraflow, chroma, flux, flux2, lumina2, pixart, qwen_image, wan
+from . import auraflow, chroma, flux, flux2, ltxv, lumina2, pixart, qwen_image, wan
 from .auraflow import AURAFLOW, AURAFLOW_FAMILY
 from .chroma import CHROMA, CHROMA_FAMILY, CHROMA_RADIANCE, CHROMA_RADIANCE_FAMILY
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
+from .ltxv import LTXV_2B, LTXV_13B, LTXV_FAMILY
 from .lumina2 import LUMINA2, LUMINA2_FAMILY, Z_IMAGE
 from .pixart import PIXART, PIXART_FAMILY
 from .qwen_image import QWEN_IMAGE, QWEN_IMAGE_FAMILY
@@ -35,6 +36,8 @@ ALL: tuple[Architecture, ...] = (
     WAN_VACE_1_3B,
     QWEN_IMAGE,
     AURAFLOW,
+    LTXV_2B,
+    LTXV_13B,
 )
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
@@ -47,6 +50,7 @@ DETECTORS = (
     (WAN_FAMILY, wan.detect),
     (WAN_VACE_FAMILY, wan.detect_vace),
     (AURAFLOW_FAMILY, auraflow.detect),
+    (LTXV_FAMILY, ltxv.detect),
 )
 FAMILIES = tuple(family for family, _ in DETECTORS)
 
