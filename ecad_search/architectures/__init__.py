@@ -8,12 +8,13 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import auraflow, chroma, flux, flux2, ltxv, lumina2, pixart, qwen_image, wan
+from . import auraflow, chroma, flux, flux2, hunyuan_dit, ltxv, lumina2, pixart, qwen_image, wan
 from .auraflow import AURAFLOW, AURAFLOW_FAMILY
 from .chroma import CHROMA, CHROMA_FAMILY, CHROMA_RADIANCE, CHROMA_RADIANCE_FAMILY
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
+from .hunyuan_dit import HUNYUAN_DIT, HUNYUAN_DIT_FAMILY
 from .ltxv import LTXV_2B, LTXV_13B, LTXV_FAMILY
 from .lumina2 import LUMINA2, LUMINA2_FAMILY, Z_IMAGE
 from .pixart import PIXART, PIXART_FAMILY
@@ -38,6 +39,7 @@ ALL: tuple[Architecture, ...] = (
     AURAFLOW,
     LTXV_2B,
     LTXV_13B,
+    HUNYUAN_DIT,
 )
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
@@ -51,6 +53,7 @@ DETECTORS = (
     (WAN_VACE_FAMILY, wan.detect_vace),
     (AURAFLOW_FAMILY, auraflow.detect),
     (LTXV_FAMILY, ltxv.detect),
+    (HUNYUAN_DIT_FAMILY, hunyuan_dit.detect),
 )
 FAMILIES = tuple(family for family, _ in DETECTORS)
 

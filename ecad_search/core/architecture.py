@@ -61,7 +61,7 @@ class Workload:
 class Dimensions:
     """What a MAC formula sees. Tokens are per row of the batch.
 
-    `side_tokens` are the text tokens that come from each of the `CallInputs.texts`.
+    `side_tokens` are those of the text tokens that come from each of the `CallInputs.texts`.
     """
 
     hidden: int
@@ -175,6 +175,7 @@ class Architecture:
     `size` holds what `Family.build` was given, so that a file can name a transformer that is not
     listed. `resolution` is the side in px the model is usually sampled at, `frames` how many
     pictures long; one token stands for `frames_per_token` of them, the first for one alone.
+    `text_tokens` and `side_tokens` are the usual numbers, see `Dimensions`.
     """
 
     id: str
@@ -188,6 +189,7 @@ class Architecture:
     resolution: int = 1024
     frames: int = 1
     frames_per_token: int = 1
+    side_tokens: tuple[int, ...] = ()
     size: tuple[tuple[str, int | float], ...] = ()
 
     @cached_property
@@ -275,7 +277,13 @@ class Architecture:
         rows = -(-workload.height // self.pixels_per_token)
         layers = 1 + (workload.frames - 1) // self.frames_per_token
         text = self.text_tokens if workload.text_tokens is None else workload.text_tokens
-        return Dimensions(self.hidden, workload.batch, layers * columns * rows, text)
+        return Dimensions(
+            self.hidden,
+            workload.batch,
+            layers * columns * rows,
+            text + sum(self.side_tokens),
+            self.side_tokens,
+        )
 
     def native_workload(self, batch: int = 1) -> Workload:
         side = self.resolution
@@ -287,8 +295,8 @@ class CallInputs:
     """Arguments of a model call that become tokens of its blocks, beside `x` and `c_crossattn`.
 
     `latents` join the picture: (N, C, rows, columns), (N, C, frames, rows, columns) or a list of
-    them. `texts` join the text: (N, tokens, C), of a second encoder; "" stands for one that the
-    family knows and this model does not take.
+    them. `texts` join the text: (N, ..., tokens, C), of a second encoder; "" stands for one that
+    the family knows and this model does not take.
     """
 
     latents: tuple[str, ...] = ("ref_latents",)  # of FLUX Kontext and its like

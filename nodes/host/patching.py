@@ -303,7 +303,7 @@ def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
     x, text = given["x"], given.get("c_crossattn")
     latents = [x, *(latent for name in sampling.inputs.latents for latent in tensors(given, name))]
     sides = tuple(
-        sum(side.shape[1] for side in tensors(given, name)) for name in sampling.inputs.texts
+        sum(side.shape[-2] for side in tensors(given, name)) for name in sampling.inputs.texts
     )
     dimensions = Dimensions(
         hidden=run.architecture.hidden,
