@@ -8,9 +8,22 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import auraflow, chroma, flux, flux2, hunyuan_dit, ltxv, lumina2, pixart, qwen_image, wan
+from . import (
+    auraflow,
+    chroma,
+    cosmos_predict2,
+    flux,
+    flux2,
+    hunyuan_dit,
+    ltxv,
+    lumina2,
+    pixart,
+    qwen_image,
+    wan,
+)
 from .auraflow import AURAFLOW, AURAFLOW_FAMILY
 from .chroma import CHROMA, CHROMA_FAMILY, CHROMA_RADIANCE, CHROMA_RADIANCE_FAMILY
+from .cosmos_predict2 import COSMOS_PREDICT2_2B, COSMOS_PREDICT2_14B, COSMOS_PREDICT2_FAMILY
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
@@ -40,6 +53,8 @@ ALL: tuple[Architecture, ...] = (
     LTXV_2B,
     LTXV_13B,
     HUNYUAN_DIT,
+    COSMOS_PREDICT2_2B,
+    COSMOS_PREDICT2_14B,
 )
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
@@ -54,6 +69,7 @@ DETECTORS = (
     (AURAFLOW_FAMILY, auraflow.detect),
     (LTXV_FAMILY, ltxv.detect),
     (HUNYUAN_DIT_FAMILY, hunyuan_dit.detect),
+    (COSMOS_PREDICT2_FAMILY, cosmos_predict2.detect),
 )
 FAMILIES = tuple(family for family, _ in DETECTORS)
 
