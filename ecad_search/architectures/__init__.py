@@ -8,7 +8,7 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import (
+from . import (, sd3
     auraflow,
     chroma,
     cosmos_predict2,
@@ -32,6 +32,7 @@ from .ltxv import LTXV_2B, LTXV_13B, LTXV_FAMILY
 from .lumina2 import LUMINA2, LUMINA2_FAMILY, Z_IMAGE
 from .pixart import PIXART, PIXART_FAMILY
 from .qwen_image import QWEN_IMAGE, QWEN_IMAGE_FAMILY
+from .sd3 import SD3_5_LARGE, SD3_5_MEDIUM, SD3_FAMILY, SD3_MEDIUM
 from .wan import WAN_1_3B, WAN_5B, WAN_14B, WAN_FAMILY, WAN_VACE_1_3B, WAN_VACE_14B, WAN_VACE_FAMILY
 
 ALL: tuple[Architecture, ...] = (
@@ -55,6 +56,9 @@ ALL: tuple[Architecture, ...] = (
     HUNYUAN_DIT,
     COSMOS_PREDICT2_2B,
     COSMOS_PREDICT2_14B,
+    SD3_MEDIUM,
+    SD3_5_MEDIUM,
+    SD3_5_LARGE,
 )
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
@@ -63,6 +67,7 @@ DETECTORS = (
     (CHROMA_FAMILY, chroma.detect),
     (CHROMA_RADIANCE_FAMILY, chroma.detect_radiance),
     (QWEN_IMAGE_FAMILY, qwen_image.detect),
+    (SD3_FAMILY, sd3.detect),
     (LUMINA2_FAMILY, lumina2.detect),
     (WAN_FAMILY, wan.detect),
     (WAN_VACE_FAMILY, wan.detect_vace),

@@ -10,6 +10,7 @@ from torch import nn
 
 from .blocks import Block, Forward, Shim, blocks_of
 from .flux_blocks import double_block_shims, single_block_shims
+from .joint_blocks import joint_block_shims
 from .leaf_shims import leaf_shims
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ KINDS: dict[str, Callable[[Run, Block, set[int]], Iterator[Shim]]] = {
     "leaf": leaf_shims,
     "flux_double": double_block_shims,
     "flux_single": single_block_shims,
+    "joint": joint_block_shims,
 }
 
 
