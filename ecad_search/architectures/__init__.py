@@ -8,7 +8,7 @@ from typing import Any
 from ..core import architecture as core
 from ..core.architecture import Architecture
 from ..errors import ModelMismatchError
-from . import (, sd3
+from . import (
     auraflow,
     chroma,
     cosmos_predict2,
@@ -19,6 +19,7 @@ from . import (, sd3
     lumina2,
     pixart,
     qwen_image,
+    sd3,
     wan,
 )
 from .auraflow import AURAFLOW, AURAFLOW_FAMILY
