@@ -14,6 +14,7 @@ from . import (
     cosmos_predict2,
     flux,
     flux2,
+    hidream,
     hunyuan_dit,
     ltxv,
     lumina2,
@@ -28,6 +29,7 @@ from .cosmos_predict2 import COSMOS_PREDICT2_2B, COSMOS_PREDICT2_14B, COSMOS_PRE
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
+from .hidream import HIDREAM, HIDREAM_FAMILY
 from .hunyuan_dit import HUNYUAN_DIT, HUNYUAN_DIT_FAMILY
 from .ltxv import LTXV_2B, LTXV_13B, LTXV_FAMILY
 from .lumina2 import LUMINA2, LUMINA2_FAMILY, Z_IMAGE
@@ -60,6 +62,7 @@ ALL: tuple[Architecture, ...] = (
     SD3_MEDIUM,
     SD3_5_MEDIUM,
     SD3_5_LARGE,
+    HIDREAM,
 )
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
@@ -76,6 +79,7 @@ DETECTORS = (
     (LTXV_FAMILY, ltxv.detect),
     (HUNYUAN_DIT_FAMILY, hunyuan_dit.detect),
     (COSMOS_PREDICT2_FAMILY, cosmos_predict2.detect),
+    (HIDREAM_FAMILY, hidream.detect),
 )
 FAMILIES = tuple(family for family, _ in DETECTORS)
 
