@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..ecad_search.core.schedule import Schedule
-from .host.patching import CacheOptions, apply_schedule
-from .host.run_report import facts, reporter, say
+from .host.patching import CACHE_DEVICES, CacheOptions, apply_schedule
+from .host.run_report import facts, planner, reporter, say
 from .host.schema import field, schema
 from .types import ScheduleType
 
@@ -27,7 +27,7 @@ class ApplySchedule(io.ComfyNode):
             search_aliases=["cache", "speed up", "reuse"],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input("model", tooltip="A PixArt model, or the ECAD Demo Model."),
+                io.Model.Input("model", tooltip="A diffusion transformer such as FLUX or PixArt, or the ECAD Demo Model."),
                 ScheduleType.Input("schedule", tooltip="A schedule made for this model."),
                 field(
                     io.Boolean,
@@ -39,6 +39,19 @@ class ApplySchedule(io.ComfyNode):
                         "leaves that code alone."
                     ),
                 ),
+                field(
+                    io.Combo,
+                    "cache_device",
+                    options=list(CACHE_DEVICES),
+                    default="gpu",
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Where stored outputs lie: 'gpu' beside the model, the fastest; 'cpu' in "
+                        "main memory, copied in the background, for cards that the model fills. The "
+                        "node shows how much a run will hold when it starts."
+                    ),
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model under the schedule; the input is not changed.")
@@ -47,14 +60,19 @@ class ApplySchedule(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, schedule: Schedule, fix_small_latents: bool = False
+        cls,
+        model: Any,
+        schedule: Schedule,
+        fix_small_latents: bool = False,
+        cache_device: str = "gpu",
     ) -> io.NodeOutput:
         node_id = cls.hidden.unique_id if cls.hidden else None
         patched = apply_schedule(
             model,
             schedule,
-            options=CacheOptions(fix_small_latents=fix_small_latents),
+            options=CacheOptions(fix_small_latents, cache_device=cache_device),
             on_report=reporter(node_id, schedule),
+            on_plan=planner(node_id, schedule),
         )
         say(node_id, facts(schedule))
         return io.NodeOutput(patched)

@@ -10,9 +10,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..ecad_search.errors import EcadError
-from .host.patching import CacheOptions, apply_schedule
+from .host.patching import CACHE_DEVICES, CacheOptions, apply_schedule
 from .host.paths import schedule_library
-from .host.run_report import facts, reporter, say
+from .host.run_report import facts, planner, reporter, say
 from .host.schema import field, schema
 from .types import ScheduleType
 
@@ -33,7 +33,7 @@ class CacheLoader(io.ComfyNode):
             search_aliases=["cache", "speed up", "faster", "acceleration", "reuse"],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input("model", tooltip="A PixArt model, or the ECAD Demo Model."),
+                io.Model.Input("model", tooltip="A diffusion transformer such as FLUX or PixArt, or the ECAD Demo Model."),
                 io.Combo.Input(
                     "schedule",
                     options=schedule_names(),
@@ -51,6 +51,19 @@ class CacheLoader(io.ComfyNode):
                     tooltip=(
                         "Lets PixArt sample below 264 px, where ComfyUI divides by zero. Off "
                         "leaves that code alone."
+                    ),
+                ),
+                field(
+                    io.Combo,
+                    "cache_device",
+                    options=list(CACHE_DEVICES),
+                    default="gpu",
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Where stored outputs lie: 'gpu' beside the model, the fastest; 'cpu' in "
+                        "main memory, copied in the background, for cards that the model fills. The "
+                        "node shows how much a run will hold when it starts."
                     ),
                 ),
             ],
@@ -83,14 +96,21 @@ class CacheLoader(io.ComfyNode):
             return ""  # execute says what is wrong
 
     @classmethod
-    def execute(cls, model: Any, schedule: str, fix_small_latents: bool = False) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: Any,
+        schedule: str,
+        fix_small_latents: bool = False,
+        cache_device: str = "gpu",
+    ) -> io.NodeOutput:
         node_id = cls.hidden.unique_id if cls.hidden else None
         chosen = schedule_library().load(schedule)
         patched = apply_schedule(
             model,
             chosen,
-            options=CacheOptions(fix_small_latents=fix_small_latents),
+            options=CacheOptions(fix_small_latents, cache_device=cache_device),
             on_report=reporter(node_id, chosen),
+            on_plan=planner(node_id, chosen),
         )
         say(node_id, facts(chosen))
         return io.NodeOutput(patched, chosen)

@@ -15,6 +15,7 @@ import torch
 from ..core.architecture import Architecture, Dimensions
 from ..core.schedule import Schedule
 from ..errors import ScheduleError
+from .cache_place import CachePlace
 from .cache_store import CacheStore, Signatures, signatures
 from .liveness import Liveness, stored_sizes
 from .report import RunReport
@@ -38,7 +39,8 @@ class Run:
 
     `sigmas` are the noise levels the sampler got, (steps + 1,). `span` see `rows_of_run`.
     `irregular` names a sampler that does not go through the noise levels in order; its first
-    evaluation in each step computes everything. `shape` see `Rounds`, `keep` see `CacheStore`.
+    evaluation in each step computes everything. `shape` see `Rounds`, `keep` and `place` see
+    `CacheStore`.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Run:
         irregular: str = "",
         shape: Shape | None = None,
         keep: Callable[[], AbstractContextManager] = nullcontext,
+        place: CachePlace | None = None,
     ) -> None:
         require_runnable(schedule)
         schedule.require_fit(architecture)
@@ -66,7 +69,7 @@ class Run:
             one_evaluation_per_step and not irregular,
             architecture.readers,
         )
-        self.store = CacheStore(keep)
+        self.store = CacheStore(keep, place)
         # How a module packs its outputs, by cell: None for a bare tensor, else its tuple's type.
         self.containers: dict[int, type | None] = {}
         # Whether the short way through a kind of block gave what the block itself gives.
@@ -77,6 +80,7 @@ class Run:
         self.bypassed_calls = 0
         self.shim_calls = 0
         self._itemsize = itemsize
+        self._device: torch.device | None = None
         self._irregular = False
         self._row: int | None = None
         self._last_rows: dict[Hashable, int] = {}  # per stream
@@ -112,6 +116,7 @@ class Run:
         self._row = row
         self.evaluations += 1
         whole = self._rounds.begin_evaluation(shape)
+        self._device = device
         executed, uncached = self._executed_macs, self._uncached_macs
         for stream in self._last_rows if whole else ():
             due = self.due(stream)
@@ -178,6 +183,8 @@ class Run:
         if self.evaluations == 1:
             self._calls_of_first_evaluation.append((len(streams), dimensions))
         call = Call(self, streams)
+        if self._device is not None:
+            self.store.place.expect(call.expected(), self._device)
         outer = self.current_call
         self._slot.call = call
         finished = False
@@ -215,7 +222,10 @@ class Run:
 
     def predicted_bytes(self) -> int:
         """The most bytes the schedule needs held at once, for the calls of the first evaluation."""
-        calls = self._calls_of_first_evaluation
+        return self.planned_bytes(self._calls_of_first_evaluation)
+
+    def planned_bytes(self, calls: Sequence[tuple[int, Dimensions]]) -> int:
+        """The same for an evaluation of such calls: (streams, dimensions) of each."""
         if not calls:
             return 0
         sizes = [
@@ -329,6 +339,15 @@ class Call:
         self.handed: dict[tuple[int, int], torch.Tensor] = {}
         self.storing = True
 
+    def expected(self) -> Iterator[torch.Tensor]:
+        """The stored tensors that this call may ask for, in the order in which it comes to them."""
+        for part in self.run.architecture.stored_parts:
+            if not self.due[part.cell]:
+                for stream in self.streams:
+                    stored = self.run.store.get(stream, part.cell, part.part)
+                    if stored is not None:
+                        yield stored.value
+
     def offer(self, cell: int, inputs: Sequence[torch.Tensor]) -> None:
         """Say what `cell` is about to be computed from; a value is good for equal shapes only."""
         self.run.shim_calls += 1
@@ -347,21 +366,19 @@ class Call:
 
     def take(self, cell: int, part: int = 0) -> torch.Tensor:
         """One tensor of an available value, (streams * batch, ...); the caller may write on it."""
-        store = self.run.store
+        store, device = self.run.store, self.given[cell][0].device
+        last_read = not self.kept_after[cell]
         values = []
         for stream in self.streams:
             stored = store.get(stream, cell, part)
             assert stored is not None
-            values.append(stored.value)
-        self.reused[cell] = True
-        last_read = not self.kept_after[cell]
-        if last_read:
-            for stream in self.streams:
+            if last_read:
                 store.drop_part(stream, cell, part)
-        if len(values) > 1:
-            return torch.cat(values)
-        # A copy, since blocks may work in place on what they get; the last reader may have it.
-        return values[0] if last_read else values[0].clone()
+            # A copy, since blocks may work in place on what they get; the last reader may have it.
+            whole = last_read or len(self.streams) > 1
+            values.append(store.place.load(stored.value, device, last_read=whole))
+        self.reused[cell] = True
+        return torch.cat(values) if len(values) > 1 else values[0]
 
     def pass_over(self, cell: int) -> None:
         """Nobody reads what `cell` would give, so its module did not run."""

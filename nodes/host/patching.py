@@ -1,6 +1,7 @@
 """Binds a schedule to a MODEL through the host's run-scoped wrappers, and nothing else of the host.
 
     OUTER_SAMPLE     the state of a sampling is born here and freed here
+      PREPARE_SAMPLING the model is about to be loaded: make room for what will be stored
       SAMPLER_SAMPLE   the model is loaded: find its modules, put the shims on, take them off
         PREDICT_NOISE    one evaluation: its noise level says which row of the schedule is due
           CALC_COND_BATCH  each conditioning once: a guider may ask for more rounds, or for windows
@@ -15,17 +16,20 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import comfy.model_management
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
 from ...ecad_search import architectures
 from ...ecad_search.core.architecture import Architecture, CallInputs, Dimensions, family_of
 from ...ecad_search.core.schedule import Schedule
+from ...ecad_search.engine.cache_place import PLACES
 from ...ecad_search.engine.report import RunReport
 from ...ecad_search.engine.run import Run, require_runnable, synchronize
 from ...ecad_search.engine.shims import shimmed
@@ -34,6 +38,7 @@ from ...ecad_search.errors import ModelMismatchError
 from .pixart_small_latents import small_latents_fixed
 
 KEY = "ecad"
+CACHE_DEVICES = tuple(PLACES)
 log = logging.getLogger("ComfyUI-ECAD")
 
 # Measured on every sampler of the host: these evaluate the model once per step, in order.
@@ -65,11 +70,13 @@ OTHER_CACHES = (
 class CacheOptions:
     """`fix_small_latents`: let PixArt sample at 256 px, where the host divides by zero.
 
-    `quiet`: no line in the log, for a search that samples thousands of times.
+    `quiet`: no line in the log, for a search that samples thousands of times. `cache_device`: where
+    stored values lie, "gpu" (beside the model) or "cpu" (main memory, copied in the background).
     """
 
     fix_small_latents: bool = False
     quiet: bool = False
+    cache_device: str = "gpu"
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class CacheConfig:
     schedule: Schedule
     options: CacheOptions
     on_report: Callable[[RunReport], None] | None
+    on_plan: Callable[[int], None] | None = None
 
 
 def apply_schedule(
@@ -87,16 +95,19 @@ def apply_schedule(
     *,
     options: CacheOptions = CacheOptions(),
     on_report: Callable[[RunReport], None] | None = None,
+    on_plan: Callable[[int], None] | None = None,
 ) -> comfy.model_patcher.ModelPatcher:
     """A clone of `model` whose samplings follow `schedule`; `on_report` is told after each of them.
 
-    A schedule applied before is replaced. Raises ModelMismatchError when it does not fit.
+    `on_plan` is told before each how many bytes it is going to hold. A schedule applied before is
+    replaced. Raises ModelMismatchError when it does not fit.
     """
     require_runnable(schedule)
     schedule.require_fit(detect_architecture(model))
-    config = CacheConfig(schedule, options, on_report)
+    config = CacheConfig(schedule, options, on_report, on_plan)
     patched = without_schedule(model)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, OuterSample(config))
+    patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, prepare_sampling)
     patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, sampler_sample)
     patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
     patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, calc_cond_batch)
@@ -111,6 +122,7 @@ def without_schedule(
     plain = model.clone()
     for wrapper in (
         WrappersMP.OUTER_SAMPLE,
+        WrappersMP.PREPARE_SAMPLING,
         WrappersMP.SAMPLER_SAMPLE,
         WrappersMP.PREDICT_NOISE,
         WrappersMP.CALC_COND_BATCH,
@@ -160,8 +172,12 @@ class LatentPatch(NamedTuple):
 
     def tokens(self, latent: Any) -> int:
         """Of one row of a latent (N, C, rows, columns) or (N, C, frames, rows, columns)."""
-        frames = latent.shape[2] if latent.ndim == 5 else 1
-        rows, columns = latent.shape[-2:]
+        return self.tokens_of(latent.shape[1:])
+
+    def tokens_of(self, shape: Sequence[int]) -> int:
+        """Of a latent (C, rows, columns), (C, frames, rows, columns) or (C, length)."""
+        frames = shape[1] if len(shape) == 4 else 1
+        rows, columns = shape[-2:] if len(shape) > 2 else (1, shape[-1])
         return -(-frames // self.frames) * -(-rows // self.side) * -(-columns // self.side)
 
 
@@ -174,7 +190,11 @@ class Sampling:
         self.models: tuple[Any, ...] = ()  # the BaseModels whose modules have the shims
         self.patch = LatentPatch(1, 1)
         self.inputs = CallInputs()
+        self.sampler: Any = None
+        self.sigmas: Any = None
         self.latent_shape: tuple[int, ...] = ()
+        self.cfg = 0.0  # 1: the host leaves out the negative prompt; 0: the guider has none
+        self.both_predictions = False  # but not with this option
         self.seconds = 0.0
 
     def __deepcopy__(self, memo: dict) -> Sampling:
@@ -198,6 +218,9 @@ class Sampling:
                 log.exception("ECAD: the run report could not be shown.")
 
 
+OUTER_SAMPLE_ARGUMENTS = ("noise", "latent_image", "sampler", "sigmas")
+
+
 @dataclass(frozen=True)
 class OuterSample:
     config: CacheConfig
@@ -205,9 +228,12 @@ class OuterSample:
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj
         sampling = Sampling(self.config)
-        noise = kwargs["noise"] if "noise" in kwargs else args[0]
-        sampling.latent_shape = tuple(noise.shape)
+        given = {**dict(zip(OUTER_SAMPLE_ARGUMENTS, args, strict=False)), **kwargs}
+        sampling.sampler, sampling.sigmas = given["sampler"], given["sigmas"]
+        sampling.latent_shape = tuple(given["noise"].shape)
+        sampling.cfg = float(getattr(guider, "cfg", 0.0) or 0.0)
         options_before = guider.model_options
+        sampling.both_predictions = bool(options_before.get("disable_cfg1_optimization"))
         options = comfy.model_patcher.create_model_options_clone(options_before)
         options.setdefault("transformer_options", {})[KEY] = sampling
         guider.model_options = options
@@ -219,6 +245,88 @@ class OuterSample:
         finally:  # never `except`: an interrupt is a BaseException in newer hosts
             guider.model_options = options_before
             sampling.close(finished=finished)
+
+
+def prepare_sampling(
+    executor: Any, model: Any, noise_shape: Any, conds: dict, *args: Any, **kwargs: Any
+) -> Any:
+    """Let the host's memory manager know what the run will hold beside the model's weights.
+
+    The host comes here before it knows how long the texts will be, so this is rather too much.
+    """
+    prepared = executor(model, noise_shape, conds, *args, **kwargs)
+    sampling = sampling_in(kwargs.get("model_options", args[0] if args else None))
+    if sampling is None or sampling.config.options.cache_device != "gpu":
+        return prepared
+    architecture = architectures.detect(model.model.diffusion_model)
+    if architecture is None or not architecture.fits(sampling.config.schedule.architecture):
+        return prepared  # an error that the run itself is going to tell
+    run = new_run(sampling, model.model, architecture, sampling.sigmas, sampling.sampler)
+    calls = calls_of(sampling, model.model, architecture, noise_shape, conds)
+    usual = architecture.text_tokens + sum(architecture.side_tokens)
+    calls = [(n, replace(d, text_tokens=max(d.text_tokens, usual))) for n, d in calls]
+    # Twice: guidance runs two predictions in one call where they fit.
+    room = run.planned_bytes(calls) + model.memory_required([2 * noise_shape[0], *noise_shape[1:]])
+    management = comfy.model_management
+    if management.get_free_memory(model.load_device) < room:
+        management.free_memory(room, model.load_device)
+    return prepared
+
+
+def calls_of(
+    sampling: Sampling, model: Any, architecture: Architecture, noise_shape: Any, conds: dict
+) -> list[tuple[int, Dimensions]]:
+    """The model calls of an evaluation, each with its number of streams, by noise and prompts."""
+    one_prediction = sampling.cfg == 1.0 and not sampling.both_predictions
+    patch = LatentPatch.of(model.diffusion_model)
+    rows, *latent = noise_shape
+    kinds = [
+        Dimensions(
+            hidden=architecture.hidden,
+            batch=rows,
+            image_tokens=patch.tokens_of(latent)
+            + sum(patch.tokens(other) for other in cond.get("reference_latents") or ()),
+            text_tokens=(architecture.text_tokens if (text := text_of(cond)) is None else text)
+            + sum(architecture.side_tokens),
+            side_tokens=architecture.side_tokens,
+        )
+        for name, given in conds.items()
+        for cond in given or ()
+        if not (one_prediction and name == "negative")
+    ]
+    # Equal ones go into one call.
+    return [(n, replace(d, batch=n * rows)) for d, n in Counter(kinds).items()]
+
+
+def text_of(cond: dict) -> int | None:
+    """The length of a prompt: as the model gets it, or as it was encoded; None if it has none."""
+    for text in (
+        getattr((cond.get("model_conds") or {}).get("c_crossattn"), "cond", None),
+        cond.get("cross_attn"),
+    ):
+        if text is not None:
+            return text.shape[1]
+    return None
+
+
+def new_run(
+    sampling: Sampling, model: Any, architecture: Architecture, sigmas: Any, sampler: Any
+) -> Run:
+    schedule, options = sampling.config.schedule, sampling.config.options
+    function = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+    levels = [float(sigma) for sigma in sigmas.tolist()]
+    return Run(
+        schedule,
+        architecture,
+        sigmas=levels,
+        itemsize=(getattr(model, "manual_cast_dtype", None) or model.get_dtype()).itemsize,
+        span=span_of(model.model_sampling, levels, schedule.noise_levels),
+        one_evaluation_per_step=function in ONE_EVALUATION_PER_STEP,
+        irregular=IRREGULAR.get(function, ""),
+        shape=sampling.latent_shape or None,
+        keep=outside_malloc_graph,
+        place=PLACES[options.cache_device](),
+    )
 
 
 def sampler_sample(
@@ -234,19 +342,11 @@ def sampler_sample(
     architecture = architecture_of(diffusion_model)
     schedule = sampling.config.schedule
     schedule.require_fit(architecture)
-    levels = [float(sigma) for sigma in sigmas.tolist()]
-    function = getattr(getattr(executor.class_obj, "sampler_function", None), "__name__", "")
-    run = Run(
-        schedule,
-        architecture,
-        sigmas=levels,
-        itemsize=(getattr(model, "manual_cast_dtype", None) or model.get_dtype()).itemsize,
-        span=span_of(model.model_sampling, levels, schedule.noise_levels),
-        one_evaluation_per_step=function in ONE_EVALUATION_PER_STEP,
-        irregular=IRREGULAR.get(function, ""),
-        shape=sampling.latent_shape or None,
-        keep=outside_malloc_graph,
-    )
+    run = new_run(sampling, model, architecture, sigmas, executor.class_obj)
+    if sampling.config.on_plan is not None:
+        shape = sampling.latent_shape
+        calls = calls_of(sampling, model, architecture, shape, guider.conds)
+        sampling.config.on_plan(run.planned_bytes(calls))
     run.messages.extend(other_caches(guider.model_options))
     sampling.patch = LatentPatch.of(diffusion_model)
     sampling.inputs = family_of(architecture).inputs(diffusion_model)
