@@ -7,12 +7,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .architectures import EMOJI_PIXART, FLUX, PIXART
+from .architectures import (
+    CHROMA,
+    CHROMA_RADIANCE,
+    EMOJI_PIXART,
+    FLUX,
+    PIXART,
+    QWEN_IMAGE,
+    SD3_5_LARGE,
+    SD3_5_MEDIUM,
+    SD3_MEDIUM,
+)
 from .core import presets
 from .core.cost import relative_cost, schedule_macs
 from .core.schedule import Schedule
 
 FOLDER = Path(__file__).resolve().parent.parent / "schedules"
+# FORA alone, at the steps these are usually sampled with.
+USUAL_STEPS = (
+    (CHROMA, 28),
+    (CHROMA_RADIANCE, 28),
+    (QWEN_IMAGE, 20),
+    (SD3_MEDIUM, 28),
+    (SD3_5_MEDIUM, 28),
+    (SD3_5_LARGE, 28),
+)
 
 
 def builtin_schedules() -> dict[str, Schedule]:
@@ -45,5 +64,6 @@ def _presets() -> Iterator[tuple[Schedule, str, dict[str, int]]]:
             if architecture is PIXART:
                 gate = steps // 2
                 yield presets.tgate(architecture, steps, gate), "tgate", {"gate_step": gate}
-    for every in (2, 3, 4, 5):
-        yield presets.fora(EMOJI_PIXART, 20, every), "fora", {"every": every}
+    for architecture, steps in (*USUAL_STEPS, (EMOJI_PIXART, 20)):
+        for every in (2, 3, 4, 5):
+            yield presets.fora(architecture, steps, every), "fora", {"every": every}
