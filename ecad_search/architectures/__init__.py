@@ -16,6 +16,7 @@ from . import (
     flux2,
     hidream,
     hunyuan_dit,
+    hunyuan_video,
     ltxv,
     lumina2,
     pixart,
@@ -31,6 +32,7 @@ from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
 from .hidream import HIDREAM, HIDREAM_FAMILY
 from .hunyuan_dit import HUNYUAN_DIT, HUNYUAN_DIT_FAMILY
+from .hunyuan_video import HUNYUAN_IMAGE, HUNYUAN_VIDEO, HUNYUAN_VIDEO_1_5, HUNYUAN_VIDEO_FAMILY
 from .ltxv import LTXV_2B, LTXV_13B, LTXV_FAMILY
 from .lumina2 import LUMINA2, LUMINA2_FAMILY, Z_IMAGE
 from .pixart import PIXART, PIXART_FAMILY
@@ -63,6 +65,9 @@ ALL: tuple[Architecture, ...] = (
     SD3_5_MEDIUM,
     SD3_5_LARGE,
     HIDREAM,
+    HUNYUAN_VIDEO,
+    HUNYUAN_VIDEO_1_5,
+    HUNYUAN_IMAGE,
 )
 DETECTORS = (
     (PIXART_FAMILY, pixart.detect),
@@ -80,6 +85,7 @@ DETECTORS = (
     (HUNYUAN_DIT_FAMILY, hunyuan_dit.detect),
     (COSMOS_PREDICT2_FAMILY, cosmos_predict2.detect),
     (HIDREAM_FAMILY, hidream.detect),
+    (HUNYUAN_VIDEO_FAMILY, hunyuan_video.detect),
 )
 FAMILIES = tuple(family for family, _ in DETECTORS)
 
