@@ -14,6 +14,7 @@ from . import (
     cosmos_predict2,
     flux,
     flux2,
+    generic,
     hidream,
     hunyuan_dit,
     hunyuan_video,
@@ -30,6 +31,7 @@ from .cosmos_predict2 import COSMOS_PREDICT2_2B, COSMOS_PREDICT2_14B, COSMOS_PRE
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
+from .generic import GENERIC_FAMILY
 from .hidream import HIDREAM, HIDREAM_FAMILY
 from .hunyuan_dit import HUNYUAN_DIT, HUNYUAN_DIT_FAMILY
 from .hunyuan_video import HUNYUAN_IMAGE, HUNYUAN_VIDEO, HUNYUAN_VIDEO_1_5, HUNYUAN_VIDEO_FAMILY
@@ -86,6 +88,7 @@ DETECTORS = (
     (COSMOS_PREDICT2_FAMILY, cosmos_predict2.detect),
     (HIDREAM_FAMILY, hidream.detect),
     (HUNYUAN_VIDEO_FAMILY, hunyuan_video.detect),
+    (GENERIC_FAMILY, generic.detect),  # the last: it takes what is no other family's
 )
 FAMILIES = tuple(family for family, _ in DETECTORS)
 

@@ -176,6 +176,8 @@ class Architecture:
     listed. `resolution` is the side in px the model is usually sampled at, `frames` how many
     pictures long; one token stands for `frames_per_token` of them, the first for one alone.
     `text_tokens` and `side_tokens` are the usual numbers, see `Dimensions`.
+    `fingerprint` tells members of a family apart whose groups and components are their own; the
+    costs of such a transformer are estimates.
     """
 
     id: str
@@ -191,6 +193,7 @@ class Architecture:
     frames_per_token: int = 1
     side_tokens: tuple[int, ...] = ()
     size: tuple[tuple[str, int | float], ...] = ()
+    fingerprint: str = ""
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -260,7 +263,11 @@ class Architecture:
 
     def fits(self, other: Architecture) -> bool:
         """Whether a schedule of one can run on the other."""
-        return self.family == other.family and self.counts == other.counts
+        return (self.family, self.counts, self.fingerprint) == (
+            other.family,
+            other.counts,
+            other.fingerprint,
+        )
 
     def describe(self) -> str:
         """For error messages: "PixArt with 28 blocks"."""
@@ -312,7 +319,7 @@ class Family:
     """Transformers that differ only in size; `build(counts, **size)` makes one.
 
     `inputs` tells a loaded model's further inputs. The sizes in `optional` may be 0: some members
-    lack what they measure.
+    lack what they measure. Without `group_names` each member has groups of its own.
     """
 
     name: str
@@ -322,6 +329,10 @@ class Family:
     make: Callable[..., Architecture] = field(repr=False)
     inputs: Callable[[Any], CallInputs] = field(default=usual_inputs, repr=False)
     optional: frozenset[str] = frozenset()
+
+    def knows_size(self, name: str) -> bool:
+        """Whether `build` takes a size of that name."""
+        return name in self.size_defaults
 
     def build(
         self,
@@ -342,7 +353,7 @@ class Family:
                 lowest, largest, known = 0, LARGEST_COUNT, True
             else:
                 lowest, largest = 0 if name in self.optional else 1, LARGEST_SIZE
-                known = name in self.size_defaults
+                known = self.knows_size(name)
             if not known:
                 raise ModelMismatchError(
                     f"{self.display_name} has no size called {name!r}; "

@@ -142,6 +142,7 @@ class Schedule:
                 list(self.architecture.counts.items()),
                 self.steps,
                 sorted(self.payload.items()),
+                *filter(None, [self.architecture.fingerprint]),
             ],
             separators=(",", ":"),
         )

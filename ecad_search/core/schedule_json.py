@@ -24,6 +24,7 @@ from .architecture import (
     BlockGroup,
     Family,
     family_named,
+    family_of,
     known_families,
     listed_architectures,
 )
@@ -136,6 +137,11 @@ def dumps_paper(schedule: Schedule) -> str:
         raise ScheduleError(
             f"{schedule.label} forecasts {', '.join(schedule.payload)}, which the paper's format "
             "cannot say; write it in the ecad-schedule format."
+        )
+    if not family_of(schedule.architecture).group_names:
+        raise ScheduleError(
+            f"{schedule.label} is made for {schedule.architecture.describe()}, which the paper's "
+            "format cannot name; write it in the ecad-schedule format."
         )
     paper = schedule.info.get("paper")
     paper = dict(paper) if isinstance(paper, Mapping) else {}
@@ -404,7 +410,7 @@ def _architecture(document: dict[str, Any], source: str) -> Architecture:
     else:
         family = family_named(family_name)
         size = document.get("size", {})
-        if not isinstance(size, dict) or not set(size) <= set(family.size_defaults):
+        if not isinstance(size, dict) or not all(map(family.knows_size, size)):
             _fail(source, "size", document, f"an object of {', '.join(family.size_defaults)}")
         try:
             architecture = family.build(counts, id=id, **size)
@@ -538,7 +544,7 @@ def _paper_architecture(body: dict[str, Any], row: tuple[str, Any], source: str)
     if not isinstance(blocks, dict) or not blocks:
         raise ScheduleError(f"{source}: {field} is {_shown(blocks)}, expected an object of blocks.")
     first = next(iter(blocks.values()))
-    for family in known_families():
+    for family in (family for family in known_families() if family.group_names):
         template = _smallest(family)
         names = {c.paper_name for group in template.groups for c in group.components}
         if isinstance(first, dict) and names & set(first):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
@@ -20,6 +20,7 @@ from .cache_store import CacheStore, Signatures, signatures
 from .liveness import Liveness, stored_sizes
 from .report import RunReport
 from .rounds import Rounds, Shape, Window
+from .self_check import SelfCheck, Trial
 from .sigma_steps import SigmaSteps, rows_of_run
 from .timing import Timing, uncached_seconds
 
@@ -74,6 +75,8 @@ class Run:
         self.containers: dict[int, type | None] = {}
         # Whether the short way through a kind of block gave what the block itself gives.
         self.short_ways: dict[str, bool] = {}
+        # Of a model of no known family: what has been proven of its components.
+        self.self_check = SelfCheck() if architecture.fingerprint else None
         self.messages: list[str] = []
         self.evaluations = 0
         self.cells_computed = self.cells_reused = self.cells_forced = 0
@@ -99,6 +102,11 @@ class Run:
     @property
     def rows(self) -> npt.NDArray[np.bool_]:
         return self.liveness.compute
+
+    @property
+    def refused(self) -> bool:
+        """Whether the model failed its check, so that nothing is reused."""
+        return self.self_check is not None and self.self_check.failed
 
     @property
     def current_call(self) -> Call | None:
@@ -253,9 +261,9 @@ class Run:
                 "another size than the run's) that cannot be told apart from step to step, so they "
                 "were left uncached."
             )
-        if self.rows.all():
+        if self.rows.all() and not self.refused:
             messages.append("The schedule computes every cell in this run, so nothing was reused.")
-        elif calls and self.shim_calls == 0 and self.bypassed_calls == 0:
+        elif calls and self.shim_calls == 0 and not self.refused and self.bypassed_calls == 0:
             messages.append(
                 "0 cells were hooked: the model never called the components of the schedule, "
                 "so the run was uncached; another node has replaced its blocks."
@@ -286,6 +294,13 @@ class Run:
     def _measured_speedup(self, seconds: float) -> float | None:
         uncached = uncached_seconds(self._timings) if self.cells_reused else None
         return uncached / seconds if uncached and seconds > 0 else None
+
+    def always_compute(self, cells: Iterable[int]) -> None:
+        """From the next model call on, whatever the schedule says."""
+        rows = self.rows.copy()
+        rows[:, list(cells)] = True
+        once = self.liveness.one_evaluation_per_step
+        self.liveness = Liveness(rows, once, self.architecture.readers)
 
     def _become_irregular(self, sampler: str) -> None:
         if self._irregular:
@@ -338,6 +353,7 @@ class Call:
         # What a block's own code gets in the place of a layer's output, by (cell, part).
         self.handed: dict[tuple[int, int], torch.Tensor] = {}
         self.storing = True
+        self.trial: Trial | None = None
 
     def expected(self) -> Iterator[torch.Tensor]:
         """The stored tensors that this call may ask for, in the order in which it comes to them."""

@@ -12,6 +12,7 @@ from .blocks import Block, Forward, Shim, blocks_of
 from .flux_blocks import double_block_shims, single_block_shims
 from .joint_blocks import joint_block_shims
 from .leaf_shims import leaf_shims
+from .self_check import checked_shims
 
 if TYPE_CHECKING:
     from .run import Run
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # By `BlockGroup.kind`: the shims of a block some of whose cells are ever reused.
 KINDS: dict[str, Callable[[Run, Block, set[int]], Iterator[Shim]]] = {
     "leaf": leaf_shims,
+    "checked": checked_shims,
     "flux_double": double_block_shims,
     "flux_single": single_block_shims,
     "joint": joint_block_shims,

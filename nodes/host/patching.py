@@ -32,6 +32,7 @@ from ...ecad_search.core.schedule import Schedule
 from ...ecad_search.engine.cache_place import PLACES
 from ...ecad_search.engine.report import RunReport
 from ...ecad_search.engine.run import Run, require_runnable, synchronize
+from ...ecad_search.engine.self_check import call_model
 from ...ecad_search.engine.shims import shimmed
 from ...ecad_search.engine.sigma_steps import span_on
 from ...ecad_search.errors import ModelMismatchError
@@ -146,9 +147,10 @@ def detect_architecture(model: comfy.model_patcher.ModelPatcher) -> Architecture
 def architecture_of(diffusion_model: Any) -> Architecture:
     architecture = architectures.detect(diffusion_model)
     if architecture is None:
+        named = [f.display_name for f in architectures.FAMILIES if f.group_names]
         raise ModelMismatchError(
             f"This model is a {type(diffusion_model).__name__}, whose components cannot be reused; "
-            f"load one of {', '.join(family.display_name for family in architectures.FAMILIES)}."
+            f"load one of {', '.join(named)}, or a transformer whose blocks lie in a list."
         )
     return architecture
 
@@ -207,7 +209,8 @@ class Sampling:
             return
         run.close()
         report = run.report(self.seconds, finished=finished)
-        asked_for = run.rows.all()  # an uncached schedule that runs uncached is no surprise
+        # an uncached schedule that runs uncached is no surprise
+        asked_for = run.rows.all() and not run.refused
         level = logging.WARNING if report.messages and not asked_for else logging.INFO
         level = logging.DEBUG if self.config.options.quiet else level
         log.log(level, "ECAD: %s", report.line())
@@ -418,8 +421,9 @@ def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
     call = run.model_call(
         streams or (), dimensions, shape=tuple(x.shape), network=network_of(options)
     )
-    with call:
-        return executor(*args, **kwargs)
+    with call as made:
+        interrupts = (comfy.model_management.InterruptProcessingException,)
+        return call_model(executor, args, kwargs, made, x.shape[0], interrupts=interrupts)
 
 
 def network_of(transformer_options: dict) -> Any:

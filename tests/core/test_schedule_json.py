@@ -10,13 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecad_search.architectures import EMOJI_PIXART, FLUX, PIXART, sized
+from ecad_search.architectures import EMOJI_PIXART, FLUX, GENERIC_FAMILY, PIXART, sized
 from ecad_search.core import paper_sigmas, presets, schedule_json
 from ecad_search.core.schedule import Schedule
 from ecad_search.errors import EcadError, ScheduleError, StorageError
 
 TINY = sized("pixart", {"blocks": 2}, hidden=16, text_tokens=7, mlp_ratio=2.5)
 TINY_FLUX = sized("flux", {"double_blocks": 1, "single_blocks": 2}, hidden=16, id="my flux")
+
+UNKNOWN = GENERIC_FAMILY.build(
+    {"layers": 2, "@2.layers": 1},
+    id=None,
+    display_name=None,
+    **{"hidden": 16, "layers/attn": 900, "layers/ff": 8000, "@2.layers/attn": 900},
+)
 
 names = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=20)
 numbers = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
@@ -37,7 +44,7 @@ unknown_fields = st.dictionaries(
 
 
 @st.composite
-def schedules(draw, architectures=(TINY, TINY_FLUX, EMOJI_PIXART)):
+def schedules(draw, architectures=(TINY, TINY_FLUX, EMOJI_PIXART, UNKNOWN)):
     architecture = draw(st.sampled_from(architectures))
     steps = draw(st.integers(1, 6))
     seed = draw(st.integers(0, 2**32 - 1))

@@ -1,0 +1,294 @@
+"""Proof that an unknown model gives the same with its components' outputs put in from outside.
+
+In a model known by structure only, nothing says that a module called `attn` is called once in a
+model call, gives all that its block needs of it, and does nothing else. So the first call under
+each conditioning of a run is made twice: once computing everything, while each component's output
+is noted, and once with these outputs in the place of the components. Both have to give the same,
+to the last bit. A component that is not called exactly once, or gives something other than tensors
+with the batch's rows, always computes. Where the second call gives anything else, fails, or the
+first one drew random numbers (so leaving out components would change the sampler's noise), the run
+is uncached from there on, with one message.
+
+The second call costs little: all that it computes is what is never reused. A model that keeps
+something from call to call may notice it all the same; nothing can undo that from outside.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .blocks import Block, Forward, Shim
+from .compiled import python_only, uncompiled
+from .leaf_shims import first_tensors, leaf_shim
+from .short_way import same_bits
+
+if TYPE_CHECKING:
+    from .run import Call, Run
+
+ForwardPass = Callable[..., Any]
+
+
+class SelfCheck:
+    """What one run has proven. Calls on several devices may be under way at the same time."""
+
+    def __init__(self) -> None:
+        self.parts: dict[int, int] = {}  # how many tensors a proven cell gives
+        self.failed = False
+        self._streams: set[Hashable] = set()
+        self._told = False
+        self._lock = threading.Lock()
+
+    def needed(self, streams: Sequence[Hashable]) -> bool:
+        return not self.failed and not self._streams.issuperset(streams)
+
+    def passed(self, trial: Trial) -> None:
+        """Store what the first call noted, as the run's schedule wants it."""
+        run, call = trial.call.run, trial.call
+        with self._lock:
+            for cell, values in trial.values.items():
+                if self.parts.setdefault(cell, len(values)) != len(values):
+                    trial.unfit[cell] = "gives now one tensor, now several"
+            for cell in trial.unfit:
+                trial.values.pop(cell, None)
+                self.parts.pop(cell, None)
+            if trial.unfit:
+                run.always_compute(trial.unfit)
+                self._tell_of(trial)
+            self._streams.update(call.streams)
+        for cell in list(trial.values):
+            run.containers[cell] = trial.containers[cell]
+            for part, value in enumerate(trial.values.pop(cell)):
+                call.store(cell, value, part)
+
+    def fail(self, run: Run, reason: str) -> None:
+        with self._lock:
+            if self.failed:
+                return
+            self.failed = True
+            self.parts.clear()
+            run.always_compute(range(run.architecture.n_cells))
+            run.messages.append(
+                "This model is of no known family, and its components cannot be reused safely: "
+                f"{reason}. So the run was uncached: right, but no faster."
+            )
+
+    def _tell_of(self, trial: Trial) -> None:
+        if self._told:
+            return
+        self._told = True
+        run = trial.call.run
+        cell, reason = next(iter(sorted(trial.unfit.items())))
+        run.messages.append(
+            f"{len(trial.unfit)} of the {len(run.liveness.reused_cells) + len(trial.unfit)} "
+            f"components that the schedule reuses always compute in this model "
+            f"(the first of them, {run.architecture.cells[cell]}, {reason})."
+        )
+
+
+class Trial:
+    """One model call made twice: first components compute and are noted, then they are replaced."""
+
+    def __init__(self, call: Call, batch: int) -> None:
+        self.call = call
+        self.cells = set(call.run.liveness.reused_cells)
+        self.replacing = False
+        self.values: dict[int, list[torch.Tensor]] = {}
+        self.containers: dict[int, type | None] = {}
+        self.unfit: dict[int, str] = {}  # cell -> why its output cannot be reused
+        self._batch = batch
+        self._computed: Counter[int] = Counter()
+        self._replaced: Counter[int] = Counter()
+
+    def note(self, cell: int, args: tuple, kwargs: dict, output: Any) -> None:
+        self._computed[cell] += 1
+        if self._computed[cell] > 1:
+            self.values.pop(cell, None)
+            self.unfit[cell] = "is called several times in a model call"
+            return
+        container = type(output) if isinstance(output, tuple | list) else None
+        tensors: list[Any] = [output] if container is None else [*output]
+        if container not in (None, tuple, list) or not tensors or not all(map(self._fits, tensors)):
+            self.unfit[cell] = "gives something else than tensors with one row for each picture"
+            return
+        inputs = first_tensors(args, kwargs, len(tensors))
+        if not inputs:
+            self.unfit[cell] = "is given no tokens"
+            return
+        self.call.offer(cell, inputs)
+        self.containers[cell] = container
+        self.values[cell] = [tensor.detach().clone() for tensor in tensors]
+
+    def _fits(self, value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == self._batch
+
+    def look_for_uncalled(self) -> None:
+        for cell in self.cells:
+            if not self._computed[cell]:
+                self.unfit[cell] = "is not called"
+
+    def replacement(self, cell: int) -> Any:
+        """What the component gave, which the caller may write on; None if it is to compute."""
+        if cell not in self.values:
+            return None
+        self._replaced[cell] += 1
+        values, container = [v.clone() for v in self.values[cell]], self.containers[cell]
+        return values[0] if container is None else container(values)
+
+    @property
+    def each_replaced_once(self) -> bool:
+        return self._replaced == Counter(self.values.keys())
+
+
+def call_model(
+    model: ForwardPass,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    call: Call | None,
+    batch: int,
+    *,
+    interrupts: tuple[type[BaseException], ...] = (),
+) -> Any:
+    """`model(*args, **kwargs)`, proven on the way where that is still needed.
+
+    `call` is the one that `Run.model_call` gave, `batch` the number of its rows. `interrupts` are
+    the exceptions by which the user stops a run; they are no sign of an unfit model.
+    """
+    check = None if call is None else call.run.self_check
+    if call is None or check is None or not check.needed(call.streams):
+        return model(*args, **kwargs)
+    trial = Trial(call, batch)
+    if not trial.cells:
+        return model(*args, **kwargs)
+    again_args, again_kwargs = copied((list(args), dict(kwargs)))
+    random_before = random_states()
+    call.trial = trial
+    try:
+        # Copied, for a model may give a tensor that it writes on when it is called again.
+        output = copied(model(*args, **kwargs))
+        random_after = random_states()
+        trial.look_for_uncalled()
+        if not same_bits(random_before, random_after):
+            check.fail(call.run, "it draws random numbers while it computes")
+        elif not trial.values:
+            check.fail(call.run, "none of them is called exactly once in a model call")
+        else:
+            trial.replacing = True
+            failure = failure_of(trial, model, again_args, again_kwargs, output, interrupts)
+            restore(random_after)
+            if failure:
+                check.fail(call.run, failure)
+            else:
+                check.passed(trial)
+    finally:
+        call.trial = None
+    return output
+
+
+def failure_of(
+    trial: Trial,
+    model: ForwardPass,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    expected: Any,
+    interrupts: tuple[type[BaseException], ...],
+) -> str:
+    """What is wrong with the call whose components are replaced; nothing if it is right."""
+    try:
+        output = model(*args, **kwargs)
+    except interrupts:
+        raise
+    except Exception as error:
+        return f"with their outputs put in from outside it ends with {type(error).__name__}"
+    if not trial.each_replaced_once:
+        return "with their outputs put in from outside it calls them another number of times"
+    if not same_bits(expected, output):
+        return "with their outputs put in from outside it gives another result"
+    return ""
+
+
+def copied(value: Any, copies: dict[int, Any] | None = None) -> Any:
+    """Tensors, and plain containers of them, apart from the originals; all else is the same."""
+    copies = {} if copies is None else copies
+    if id(value) in copies:
+        return copies[id(value)]
+    if isinstance(value, torch.Tensor):
+        made = value.clone()
+    elif type(value) is dict:
+        made = copies[id(value)] = {}
+        made.update((name, copied(inner, copies)) for name, inner in value.items())
+    elif type(value) is list:
+        made = copies[id(value)] = []
+        made.extend(copied(inner, copies) for inner in value)
+    elif type(value) is tuple:
+        made = tuple(copied(inner, copies) for inner in value)
+    else:
+        return value
+    copies[id(value)] = made
+    return made
+
+
+def random_states() -> list[torch.Tensor]:
+    """Of the generators that a model draws from when it is given none."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states.extend(torch.cuda.get_rng_state_all())
+    return states
+
+
+def restore(states: Sequence[torch.Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state_all(list(states[1:]))
+
+
+def checked_shims(run: Run, block: Block, reused: set[int]) -> Iterator[Shim]:
+    for cell, _, module in block.components():
+        if cell in reused:
+            yield Shim(module, partial(checked_shim, run, cell))
+
+
+def checked_shim(run: Run, cell: int, original: Forward) -> Forward:
+    """A leaf shim, once a trial has told how many tensors the module gives."""
+    reusing: dict[int, Forward] = {}
+
+    @python_only
+    def chosen() -> tuple[Trial | None, Forward]:
+        call = run.current_call
+        if call is None:
+            return None, original
+        if call.trial is not None:
+            return (call.trial if cell in call.trial.cells else None), original
+        parts = 0 if run.self_check is None else run.self_check.parts.get(cell, 0)
+        if not parts:
+            return None, original
+        if parts not in reusing:
+            reusing[parts] = leaf_shim(run, cell, parts, original)
+        return None, reusing[parts]
+
+    @python_only
+    def replacement(trial: Trial) -> Any:
+        return trial.replacement(cell) if trial.replacing else None
+
+    @python_only
+    def note(trial: Trial, args: tuple, kwargs: dict, output: Any) -> None:
+        if not trial.replacing:
+            trial.note(cell, args, kwargs, output)
+
+    @wraps(original)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        trial, function = chosen()
+        if trial is None:
+            return function(*args, **kwargs)
+        value = replacement(trial)
+        if value is None:
+            value = original(*args, **kwargs)
+            note(trial, args, kwargs, value)
+        return value
+
+    return uncompiled(forward)
