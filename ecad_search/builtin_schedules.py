@@ -10,13 +10,22 @@ from typing import Any
 from .architectures import (
     CHROMA,
     CHROMA_RADIANCE,
+    COSMOS_PREDICT2_2B,
+    COSMOS_PREDICT2_14B,
     EMOJI_PIXART,
     FLUX,
+    HUNYUAN_VIDEO,
+    HUNYUAN_VIDEO_1_5,
+    LTXV_2B,
+    LTXV_13B,
     PIXART,
     QWEN_IMAGE,
     SD3_5_LARGE,
     SD3_5_MEDIUM,
     SD3_MEDIUM,
+    WAN_5B,
+    WAN_14B,
+    WAN_VACE_14B,
 )
 from .core import presets
 from .core.cost import relative_cost, schedule_macs
@@ -31,11 +40,20 @@ USUAL_STEPS = (
     (SD3_MEDIUM, 28),
     (SD3_5_MEDIUM, 28),
     (SD3_5_LARGE, 28),
+    (WAN_14B, 20),
+    (WAN_5B, 20),  # and the 1.3B model, which has as many blocks
+    (WAN_VACE_14B, 20),
+    (HUNYUAN_VIDEO, 20),  # and HunyuanImage
+    (HUNYUAN_VIDEO_1_5, 20),
+    (LTXV_2B, 30),
+    (LTXV_13B, 30),
+    (COSMOS_PREDICT2_2B, 35),
+    (COSMOS_PREDICT2_14B, 35),
 )
 
 
 def builtin_schedules() -> dict[str, Schedule]:
-    """Library name -> schedule, with provenance and its analytic cost for one image."""
+    """Library name -> schedule, with provenance and its analytic cost for one image or film."""
     found = {}
     for schedule, preset, settings in _presets():
         architecture = schedule.architecture
@@ -49,6 +67,8 @@ def builtin_schedules() -> dict[str, Schedule]:
             "height": workload.height,
             "text_tokens": architecture.text_tokens,
         }
+        if workload.frames > 1:
+            cost["frames"] = workload.frames
         provenance = {"tool": "ComfyUI-ECAD", "preset": preset, "settings": settings}
         info = {"objectives": [cost], "provenance": provenance}
         found[f"{architecture.id}/{schedule.name}"] = replace(schedule, info=info)

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "--batch", type=int, help="rows of the model call, a CFG pair is 2 (default 1)"
     )
     show.add_argument("--resolution", type=int, metavar="PX", help="side of the picture in px")
+    show.add_argument("--frames", type=int, help="pictures of a film (default: the model's usual)")
     show.add_argument("--json", action="store_true", help="print one JSON object")
     show.set_defaults(command=_show)
 
@@ -94,16 +95,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _workload(schedule: Schedule, options: argparse.Namespace) -> Workload:
-    """The picture asked for, or the one the schedule was searched on, or the model's usual."""
+    """What is asked for, or what the schedule was searched on, or the model's usual."""
     batch = 1 if options.batch is None else options.batch
-    if options.resolution is not None:
-        return Workload(batch=batch, width=options.resolution, height=options.resolution)
     sampling = schedule.info.get("sampling", {})
-    width, height = sampling.get("width"), sampling.get("height")
-    if isinstance(width, int) and isinstance(height, int):
-        return Workload(batch=batch, width=width, height=height)
-    side = schedule.architecture.resolution
-    return Workload(batch=batch, width=side, height=side)
+    width, height, frames = (sampling.get(name) for name in ("width", "height", "frames"))
+    usual = schedule.architecture.native_workload(batch)
+    if options.resolution is not None:
+        usual = replace(usual, width=options.resolution, height=options.resolution)
+    elif isinstance(width, int) and isinstance(height, int):
+        usual = replace(usual, width=width, height=height)
+    if options.frames is not None:
+        return replace(usual, frames=options.frames)
+    return replace(usual, frames=frames) if isinstance(frames, int) else usual
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -122,6 +125,7 @@ def _show(options: argparse.Namespace) -> None:
         "batch": workload.batch,
         "width": workload.width,
         "height": workload.height,
+        "frames": workload.frames,
         "key": schedule.key,
     }
     if options.json:

@@ -10,6 +10,8 @@ from ecad_search import cli
 from ecad_search.architectures import FLUX, PIXART, sized
 from ecad_search.builtin_schedules import FOLDER, builtin_schedules
 from ecad_search.core import presets, schedule_json
+from ecad_search.core.architecture import Workload
+from ecad_search.core.cost import schedule_macs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -70,6 +72,17 @@ def test_show_takes_the_resolution_a_schedule_was_searched_on(capsys, tmp_path):
     schedule_json.save(schedule, tmp_path / "a.json")
     found = json.loads(output(capsys, "show", str(tmp_path / "a.json"), "--json"))
     assert (512, 256, 1) == (found["width"], found["height"], found["batch"])
+
+
+def test_show_takes_the_frames_of_a_film(capsys):
+    def shown(*options):
+        found = json.loads(output(capsys, "show", "wan-14b/fora-2-20-steps", "--json", *options))
+        return found["frames"], found["macs_without_attention"]
+
+    schedule = builtin_schedules()["wan-14b/fora-2-20-steps"]
+    for frames, options in ((81, ()), (161, ("--frames", "161")), (1, ("--frames", "1"))):
+        workload = Workload(width=640, height=640, frames=frames)
+        assert (frames, schedule_macs(schedule, workload).linear) == shown(*options)
 
 
 def test_the_official_tgate_schedule_is_refused_in_one_line(capsys, tmp_path):
