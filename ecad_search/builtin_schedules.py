@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from .architectures import (
+    AURAFLOW,
     CHROMA,
     CHROMA_RADIANCE,
     COSMOS_PREDICT2_2B,
     COSMOS_PREDICT2_14B,
     EMOJI_PIXART,
     FLUX,
+    HIDREAM,
+    HUNYUAN_DIT,
     HUNYUAN_VIDEO,
     HUNYUAN_VIDEO_1_5,
     LTXV_2B,
     LTXV_13B,
+    LUMINA2,
     PIXART,
     QWEN_IMAGE,
     SD3_5_LARGE,
@@ -26,6 +30,7 @@ from .architectures import (
     WAN_5B,
     WAN_14B,
     WAN_VACE_14B,
+    Z_IMAGE,
 )
 from .core import presets
 from .core.cost import relative_cost, schedule_macs
@@ -49,6 +54,11 @@ USUAL_STEPS = (
     (LTXV_13B, 30),
     (COSMOS_PREDICT2_2B, 35),
     (COSMOS_PREDICT2_14B, 35),
+    (AURAFLOW, 25),
+    (HIDREAM, 28),
+    (HUNYUAN_DIT, 25),
+    (LUMINA2, 25),
+    (Z_IMAGE, 28),  # not its Turbo, which takes 8
 )
 
 
