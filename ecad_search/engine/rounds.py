@@ -25,6 +25,17 @@ from typing import NamedTuple
 Shape = tuple[int, ...]
 
 
+class Stream(NamedTuple):
+    """A conditioning and which of the guider's predictions it is for.
+
+    ComfyUI makes a negative conditioning for every area of a regional prompt, and gives it the
+    same uuid.
+    """
+
+    conditioning: Hashable
+    prediction: int
+
+
 class Window(NamedTuple):
     """A part of the picture under one conditioning; `part` names it the same way in every step."""
 
@@ -42,6 +53,7 @@ class Rounds:
         self.piece_calls = 0
         self._evaluation = self._round = shape
         self._seen_in_round: set[Hashable] = set()
+        self._earlier: set[Hashable] = set()  # conditionings of the evaluation's earlier rounds
         self._window: Hashable | None = None
         self._variants: dict[Hashable, Hashable] = {}
         self._lock = threading.Lock()
@@ -50,6 +62,7 @@ class Rounds:
         """Whether it is one of the whole picture."""
         self.seen.clear()
         self._seen_in_round.clear()
+        self._earlier.clear()
         self._evaluation = self._round = shape
         self._window = None
         return not differ(shape, self.shape)
@@ -63,6 +76,7 @@ class Rounds:
         try:
             yield
         finally:
+            self._earlier.update(map(conditioning_of, self._seen_in_round))
             self._round, self._window, self._seen_in_round = outer
 
     def admitted(self, streams: Sequence[Hashable], shape: Shape | None) -> tuple[Hashable, ...]:
@@ -78,7 +92,9 @@ class Rounds:
             if torn or self._is_part(len(streams), shape) or self.in_pieces.intersection(names):
                 self.piece_calls += 1
                 return ()
-            if self.seen.intersection(names):
+            if self.seen.intersection(names) or self._earlier.intersection(
+                map(conditioning_of, names)
+            ):
                 return ()
             self.seen.update(names)
             self._seen_in_round.update(names)
@@ -99,6 +115,12 @@ class Rounds:
         # An area of the picture is smaller as well, but has all rows of the batch.
         rows = None if self._round is None else (streams * self._round[0],)
         return differ(rows, None if shape is None else shape[:1])
+
+
+def conditioning_of(stream: Hashable) -> Hashable:
+    if isinstance(stream, Window):
+        return Window(conditioning_of(stream.stream), stream.part)
+    return stream.conditioning if isinstance(stream, Stream) else stream
 
 
 def differ(one: Shape | None, other: Shape | None) -> bool:

@@ -126,9 +126,10 @@ class Run:
         whole = self._rounds.begin_evaluation(shape)
         self._device = device
         executed, uncached = self._executed_macs, self._uncached_macs
+        needed = self.liveness.read[row] | self.liveness.kept_after[row]
         for stream in self._last_rows if whole else ():
-            due = self.due(stream)
-            self.store.drop(stream, [cell for cell in self.store.held(stream) if due[cell]])
+            gone = self.due(stream) | ~needed  # kept for a step that is over, where not due
+            self.store.drop(stream, [cell for cell in self.store.held(stream) if gone[cell]])
         started = time.perf_counter()
         yield
         synchronize(device)  # once an evaluation, so that its time is its own

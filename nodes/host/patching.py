@@ -31,6 +31,7 @@ from ...ecad_search.core.architecture import Architecture, CallInputs, Dimension
 from ...ecad_search.core.schedule import Schedule
 from ...ecad_search.engine.cache_place import PLACES
 from ...ecad_search.engine.report import RunReport
+from ...ecad_search.engine.rounds import Stream
 from ...ecad_search.engine.run import Run, require_runnable, synchronize
 from ...ecad_search.engine.self_check import call_model
 from ...ecad_search.engine.shims import shimmed
@@ -417,13 +418,19 @@ def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
     )
     # Somebody else's copy of the modules has no shims.
     known = any(executor.class_obj is model for model in sampling.models)
-    streams = options.get("uuids", ()) if known else ()
+    streams = streams_of(options) if known else ()
     call = run.model_call(
-        streams or (), dimensions, shape=tuple(x.shape), network=network_of(options)
+        streams, dimensions, shape=tuple(x.shape), network=network_of(options)
     )
     with call as made:
         interrupts = (comfy.model_management.InterruptProcessingException,)
         return call_model(executor, args, kwargs, made, x.shape[0], interrupts=interrupts)
+
+
+def streams_of(transformer_options: dict) -> list[Stream]:
+    uuids = transformer_options.get("uuids") or ()
+    predictions = transformer_options.get("cond_or_uncond") or [0] * len(uuids)
+    return [Stream(*pair) for pair in zip(uuids, predictions, strict=False)]
 
 
 def network_of(transformer_options: dict) -> Any:

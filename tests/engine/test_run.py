@@ -13,6 +13,7 @@ from torch import nn
 from ecad_search.architectures import sized
 from ecad_search.core.architecture import Dimensions
 from ecad_search.core.schedule import Schedule
+from ecad_search.engine.rounds import Stream
 from ecad_search.engine.run import Run
 from ecad_search.engine.shims import shimmed
 from ecad_search.errors import ModelMismatchError, ScheduleError
@@ -143,6 +144,24 @@ def test_a_further_round_of_an_evaluation_neither_reads_nor_writes():
                 seen += call(run, transformer, "xx")[:1] + call(run, transformer, "")
     assert [1, 2, 3, 1, 5, 6] == seen
     assert 6 == run.report(1.0, finished=True).bypassed_calls
+
+
+def test_the_negative_of_an_area_is_a_stream_of_its_own():
+    """T6: the host makes it with the uuid of the positive; here in one call, then in two."""
+    positive, negative = Stream("area", 0), Stream("area", 1)
+    run, transformer, seen = run_of(1, 2), model(), []
+    with shims(run, transformer):
+        for step, calls in enumerate(
+            ([[negative, positive]], [[positive], [negative]], [[positive]])
+        ):
+            with run.evaluation(SIGMAS[step]):
+                with run.round((1, 4, 8, 8)):
+                    seen += [call(run, transformer, streams) for streams in calls]
+                with run.round((1, 4, 8, 8)):  # a guider gives it as its only prediction
+                    seen += [call(run, transformer, [Stream("area", 0)])]
+    assert [[1, 1], [2], [1], [1], [3], [1], [4]] == seen
+    report = run.report(1.0, finished=True)
+    assert (3, ()) == (report.bypassed_calls, report.messages)
 
 
 def test_tiles_are_left_uncached_and_told():
