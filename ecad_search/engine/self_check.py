@@ -18,14 +18,17 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..core.architecture import Dimensions
 from .blocks import Block, Forward, Shim
 from .compiled import python_only, uncompiled
 from .leaf_shims import first_tensors, leaf_shim
+from .liveness import StoredSizes
 from .short_way import same_bits
 
 if TYPE_CHECKING:
@@ -34,11 +37,54 @@ if TYPE_CHECKING:
 ForwardPass = Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a component gives: a tensor, or a tuple or list of tensors, some of them left out."""
+
+    container: type | None
+    present: tuple[bool, ...] = (True,)
+
+    @classmethod
+    def of(cls, output: Any) -> Form | None:
+        """None for anything else."""
+        container = type(output) if type(output) in (tuple, list) else None
+        values = [output] if container is None else output
+        present = tuple(value is not None for value in values)
+        fit = all(value is None or _has_rows(value) for value in values)
+        return cls(container, present) if fit and any(present) else None
+
+    @property
+    def parts(self) -> int:
+        return sum(self.present)
+
+    def tensors(self, output: Any) -> tuple[torch.Tensor, ...]:
+        values = [output] if self.container is None else output
+        return tuple(value for value in values if value is not None)
+
+    def filled(self, tensors: Sequence[torch.Tensor]) -> Any:
+        """An output made of these tensors."""
+        left = iter(tensors)
+        values = [next(left) if there else None for there in self.present]
+        return values[0] if self.container is None else self.container(values)
+
+
+def _has_rows(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim > 0
+
+
+@dataclass(frozen=True)
+class OtherOutput:
+    """Of another form than the one that was proven; it is not stored."""
+
+    output: Any
+
+
 class SelfCheck:
     """What one run has proven. Calls on several devices may be under way at the same time."""
 
     def __init__(self) -> None:
-        self.parts: dict[int, int] = {}  # how many tensors a proven cell gives
+        self.forms: dict[int, Form] = {}  # of what the proven cells give
+        self.sizes: dict[Dimensions, StoredSizes] = {}  # seen in such calls
         self.failed = False
         self._streams: set[Hashable] = set()
         self._told = False
@@ -51,18 +97,19 @@ class SelfCheck:
         """Store what the first call noted, as the run's schedule wants it."""
         run, call = trial.call.run, trial.call
         with self._lock:
-            for cell, values in trial.values.items():
-                if self.parts.setdefault(cell, len(values)) != len(values):
+            for cell, form in trial.forms.items():
+                if self.forms.setdefault(cell, form) != form:
                     trial.unfit[cell] = "gives now one tensor, now several"
             for cell in trial.unfit:
                 trial.values.pop(cell, None)
-                self.parts.pop(cell, None)
+                self.forms.pop(cell, None)
             if trial.unfit:
                 run.always_compute(trial.unfit)
                 self._tell_of(trial)
             self._streams.update(call.streams)
+            self.sizes[trial.dimensions] = trial.sizes()
         for cell in list(trial.values):
-            run.containers[cell] = trial.containers[cell]
+            run.containers[cell] = tuple
             for part, value in enumerate(trial.values.pop(cell)):
                 call.store(cell, value, part)
 
@@ -71,7 +118,7 @@ class SelfCheck:
             if self.failed:
                 return
             self.failed = True
-            self.parts.clear()
+            self.forms.clear()
             run.always_compute(range(run.architecture.n_cells))
             run.messages.append(
                 "This model is of no known family, and its components cannot be reused safely: "
@@ -94,14 +141,14 @@ class SelfCheck:
 class Trial:
     """One model call made twice: first components compute and are noted, then they are replaced."""
 
-    def __init__(self, call: Call, batch: int) -> None:
+    def __init__(self, call: Call, dimensions: Dimensions) -> None:
         self.call = call
+        self.dimensions = dimensions
         self.cells = set(call.run.liveness.reused_cells)
         self.replacing = False
         self.values: dict[int, list[torch.Tensor]] = {}
-        self.containers: dict[int, type | None] = {}
+        self.forms: dict[int, Form] = {}
         self.unfit: dict[int, str] = {}  # cell -> why its output cannot be reused
-        self._batch = batch
         self._computed: Counter[int] = Counter()
         self._replaced: Counter[int] = Counter()
 
@@ -109,11 +156,12 @@ class Trial:
         self._computed[cell] += 1
         if self._computed[cell] > 1:
             self.values.pop(cell, None)
+            self.forms.pop(cell, None)
             self.unfit[cell] = "is called several times in a model call"
             return
-        container = type(output) if isinstance(output, tuple | list) else None
-        tensors: list[Any] = [output] if container is None else [*output]
-        if container not in (None, tuple, list) or not tensors or not all(map(self._fits, tensors)):
+        form = Form.of(output)
+        tensors = () if form is None else form.tensors(output)
+        if form is None or any(len(tensor) != self.dimensions.batch for tensor in tensors):
             self.unfit[cell] = "gives something else than tensors with one row for each picture"
             return
         inputs = first_tensors(args, kwargs, len(tensors))
@@ -121,24 +169,27 @@ class Trial:
             self.unfit[cell] = "is given no tokens"
             return
         self.call.offer(cell, inputs)
-        self.containers[cell] = container
+        self.forms[cell] = form
         self.values[cell] = [tensor.detach().clone() for tensor in tensors]
-
-    def _fits(self, value: Any) -> bool:
-        return isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == self._batch
 
     def look_for_uncalled(self) -> None:
         for cell in self.cells:
             if not self._computed[cell]:
                 self.unfit[cell] = "is not called"
 
+    def sizes(self) -> StoredSizes:
+        parts = [(cell, tensor) for cell, values in self.values.items() for tensor in values]
+        streams = len(self.call.streams)
+        return StoredSizes(
+            tuple(cell for cell, _ in parts), tuple(tensor.nbytes // streams for _, tensor in parts)
+        )
+
     def replacement(self, cell: int) -> Any:
         """What the component gave, which the caller may write on; None if it is to compute."""
         if cell not in self.values:
             return None
         self._replaced[cell] += 1
-        values, container = [v.clone() for v in self.values[cell]], self.containers[cell]
-        return values[0] if container is None else container(values)
+        return self.forms[cell].filled([value.clone() for value in self.values[cell]])
 
     @property
     def each_replaced_once(self) -> bool:
@@ -150,19 +201,19 @@ def call_model(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     call: Call | None,
-    batch: int,
+    dimensions: Dimensions,
     *,
     interrupts: tuple[type[BaseException], ...] = (),
 ) -> Any:
     """`model(*args, **kwargs)`, proven on the way where that is still needed.
 
-    `call` is the one that `Run.model_call` gave, `batch` the number of its rows. `interrupts` are
-    the exceptions by which the user stops a run; they are no sign of an unfit model.
+    `call` is what `Run.model_call` gave for `dimensions`. `interrupts` are the exceptions by which
+    the user stops a run; they are no sign of an unfit model.
     """
     check = None if call is None else call.run.self_check
     if call is None or check is None or not check.needed(call.streams):
         return model(*args, **kwargs)
-    trial = Trial(call, batch)
+    trial = Trial(call, dimensions)
     if not trial.cells:
         return model(*args, **kwargs)
     again_args, again_kwargs = copied((list(args), dict(kwargs)))
@@ -254,22 +305,22 @@ def checked_shims(run: Run, block: Block, reused: set[int]) -> Iterator[Shim]:
 
 
 def checked_shim(run: Run, cell: int, original: Forward) -> Forward:
-    """A leaf shim, once a trial has told how many tensors the module gives."""
-    reusing: dict[int, Forward] = {}
+    """A leaf shim, once a trial has told what the module gives."""
+    reusing: dict[Form, Forward] = {}
 
     @python_only
     def chosen() -> tuple[Trial | None, Forward]:
         call = run.current_call
-        if call is None:
+        if call is None or run.self_check is None:
             return None, original
         if call.trial is not None:
             return (call.trial if cell in call.trial.cells else None), original
-        parts = 0 if run.self_check is None else run.self_check.parts.get(cell, 0)
-        if not parts:
+        form = run.self_check.forms.get(cell)
+        if form is None:
             return None, original
-        if parts not in reusing:
-            reusing[parts] = leaf_shim(run, cell, parts, original)
-        return None, reusing[parts]
+        if form not in reusing:
+            reusing[form] = formed_leaf_shim(run, cell, form, original)
+        return None, reusing[form]
 
     @python_only
     def replacement(trial: Trial) -> Any:
@@ -290,5 +341,29 @@ def checked_shim(run: Run, cell: int, original: Forward) -> Forward:
             value = original(*args, **kwargs)
             note(trial, args, kwargs, value)
         return value
+
+    return uncompiled(forward)
+
+
+def formed_leaf_shim(run: Run, cell: int, form: Form, original: Forward) -> Forward:
+    """A leaf shim of a module that may leave out some of the tensors of a tuple."""
+
+    @python_only
+    def bare(output: Any) -> Any:
+        return form.tensors(output) if Form.of(output) == form else OtherOutput(output)
+
+    @python_only
+    def dressed(value: Any) -> Any:
+        return value.output if isinstance(value, OtherOutput) else form.filled(value)
+
+    @wraps(original)
+    def computed(*args: Any, **kwargs: Any) -> Any:
+        return bare(original(*args, **kwargs))
+
+    leaf = leaf_shim(run, cell, form.parts, uncompiled(computed))
+
+    @wraps(original)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return dressed(leaf(*args, **kwargs))
 
     return uncompiled(forward)

@@ -95,7 +95,10 @@ class SlowReference:
     def _output_hook(self, cell: int, place: tuple) -> Callable:
         def hook(module: Any, args: tuple, output: Any) -> Any:
             if isinstance(output, tuple | list):
-                values = [self._exchange((*place, i), cell, v) for i, v in enumerate(output)]
+                values = [
+                    value if value is None else self._exchange((*place, i), cell, value)
+                    for i, value in enumerate(output)
+                ]
                 return type(output)(values)
             return self._exchange(place, cell, output)
 

@@ -424,7 +424,7 @@ def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
     )
     with call as made:
         interrupts = (comfy.model_management.InterruptProcessingException,)
-        return call_model(executor, args, kwargs, made, x.shape[0], interrupts=interrupts)
+        return call_model(executor, args, kwargs, made, dimensions, interrupts=interrupts)
 
 
 def streams_of(transformer_options: dict) -> list[Stream]:

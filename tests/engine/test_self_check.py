@@ -142,7 +142,7 @@ class Host:
                                     (x, 0.1 * sigma),
                                     {"options": options},
                                     call,
-                                    len(x),
+                                    sizes,
                                     interrupts=interrupts,
                                 )
                             )
@@ -350,6 +350,52 @@ def test_tuples_of_tensors_are_reused_as_tuples():
     assert [3] * 6 == calls_of(host.model)
     assert () == host.report.messages
     assert not equal(plain(WithPairs), outputs)
+
+
+def test_a_tuple_with_something_left_out_is_reused_as_such():
+    class Half(Counted):
+        def forward(self, x):
+            return super().forward(x), None
+
+    class WithHalves(Block):
+        def __init__(self):
+            super().__init__()
+            self.mlp = Half(nn.Linear(WIDTH, WIDTH))
+
+        def forward(self, x, t):
+            x = x + t * self.attn(x)
+            image, text = self.mlp(x)
+            assert text is None
+            return x + t * image
+
+    host = Host(Transformer(WithHalves))
+    host.sample()
+    assert [3] * 6 == calls_of(host.model)
+    assert ((), 18) == (host.report.messages, host.report.cells_reused)
+    assert host.report.predicted_bytes == host.report.peak_bytes > 0
+
+
+def test_an_output_of_another_form_than_the_proven_one_is_given_but_not_stored():
+    class Moody(Counted):
+        def forward(self, x):
+            y = super().forward(x)
+            return (y, None) if self.calls == 1 else y
+
+    class WithMoods(Block):
+        def __init__(self):
+            super().__init__()
+            self.mlp = Moody(nn.Linear(WIDTH, WIDTH))
+
+        def forward(self, x, t):
+            x = x + t * self.attn(x)
+            value = self.mlp(x)
+            return x + t * (value[0] if isinstance(value, tuple) else value)
+
+    host = Host(Transformer(WithMoods, 2))
+    host.sample()
+    # Steps 0, 2 and 4 compute; what step 2 gives is not stored, so steps 3 and 5 compute as well.
+    assert [3, 5] * 2 == calls_of(host.model)
+    assert 4 == host.report.cells_forced
 
 
 def test_an_interrupt_in_the_second_call_is_not_swallowed():
