@@ -33,6 +33,7 @@ from .architectures import (
     Z_IMAGE,
 )
 from .core import presets
+from .core.architecture import Architecture
 from .core.cost import relative_cost, schedule_macs
 from .core.schedule import Schedule
 
@@ -61,6 +62,9 @@ USUAL_STEPS = (
     (Z_IMAGE, 28),  # not its Turbo, which takes 8
 )
 
+EVERY_AND_STEPS = tuple((every, steps) for steps in (20, 28, 50) for every in (2, 3, 4, 5))
+ANY_MODEL = tuple(f"any-model/fora-{every}-{steps}-steps" for every, steps in EVERY_AND_STEPS)
+
 
 def builtin_schedules() -> dict[str, Schedule]:
     """Library name -> schedule, with provenance and its analytic cost for one image or film."""
@@ -79,10 +83,25 @@ def builtin_schedules() -> dict[str, Schedule]:
         }
         if workload.frames > 1:
             cost["frames"] = workload.frames
-        provenance = {"tool": "ComfyUI-ECAD", "preset": preset, "settings": settings}
-        info = {"objectives": [cost], "provenance": provenance}
+        info = {"objectives": [cost], "provenance": provenance(preset, settings)}
         found[f"{architecture.id}/{schedule.name}"] = replace(schedule, info=info)
     return found
+
+
+def for_any_model(architecture: Architecture) -> dict[str, Schedule]:
+    """Library name -> schedule: FORA is the same for every model, so it needs no file.
+
+    `ANY_MODEL` has the names.
+    """
+    found = {}
+    for (every, steps), name in zip(EVERY_AND_STEPS, ANY_MODEL, strict=True):
+        info = {"provenance": provenance("fora", {"every": every})}
+        found[name] = replace(presets.fora(architecture, steps, every), info=info)
+    return found
+
+
+def provenance(preset: str, settings: dict[str, int]) -> dict[str, Any]:
+    return {"tool": "ComfyUI-ECAD", "preset": preset, "settings": settings}
 
 
 def _presets() -> Iterator[tuple[Schedule, str, dict[str, int]]]:

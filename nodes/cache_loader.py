@@ -9,8 +9,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..ecad_search.builtin_schedules import ANY_MODEL, for_any_model
+from ..ecad_search.core.schedule import Schedule
 from ..ecad_search.errors import EcadError
-from .host.patching import CACHE_DEVICES, CacheOptions, apply_schedule
+from ..ecad_search.library import USER_PREFIX
+from .host.patching import CACHE_DEVICES, CacheOptions, apply_schedule, detect_architecture
 from .host.paths import schedule_library
 from .host.run_report import facts, planner, reporter, say
 from .host.schema import field, schema
@@ -33,14 +36,20 @@ class CacheLoader(io.ComfyNode):
             search_aliases=["cache", "speed up", "faster", "acceleration", "reuse"],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input("model", tooltip="A diffusion transformer such as FLUX or PixArt, or the ECAD Demo Model."),
+                io.Model.Input(
+                    "model",
+                    tooltip=(
+                        "A diffusion transformer such as FLUX or PixArt, or the ECAD Demo Model."
+                    ),
+                ),
                 io.Combo.Input(
                     "schedule",
                     options=schedule_names(),
                     tooltip=(
                         "What to reuse when. The first part of the name is the model it is made "
-                        "for, the last one its steps; 'my/...' are files in "
-                        "models/ecad_schedules. Press R to read the folders again."
+                        "for, the last one its steps; 'any-model/...' are made for yours, "
+                        "'my/...' are files in models/ecad_schedules. Press R to read the folders "
+                        "again."
                     ),
                 ),
                 field(
@@ -62,8 +71,8 @@ class CacheLoader(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "Where stored outputs lie: 'gpu' beside the model, the fastest; 'cpu' in "
-                        "main memory, copied in the background, for cards that the model fills. The "
-                        "node shows how much a run will hold when it starts."
+                        "main memory, copied in the background, for cards that the model fills. "
+                        "The node shows how much a run will hold when it starts."
                     ),
                 ),
             ],
@@ -79,7 +88,7 @@ class CacheLoader(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, schedule: str | None = None) -> bool | str:
         # Naming the combo here replaces the host's "value not in list" by these sentences.
-        if schedule is None:
+        if schedule is None or schedule in ANY_MODEL:
             return True
         try:
             schedule_library().load(schedule)
@@ -104,7 +113,7 @@ class CacheLoader(io.ComfyNode):
         cache_device: str = "gpu",
     ) -> io.NodeOutput:
         node_id = cls.hidden.unique_id if cls.hidden else None
-        chosen = schedule_library().load(schedule)
+        chosen = chosen_schedule(schedule, model)
         patched = apply_schedule(
             model,
             chosen,
@@ -116,13 +125,24 @@ class CacheLoader(io.ComfyNode):
         return io.NodeOutput(patched, chosen)
 
 
+def chosen_schedule(name: str, model: Any) -> Schedule:
+    """The file of that name, or what is made for the model at hand."""
+    if name in ANY_MODEL:
+        return for_any_model(detect_architecture(model))[name]
+    return schedule_library().load(name)
+
+
 def schedule_names() -> list[str]:
     """The names in the list. An unreadable folder must not take the node out of the menu."""
     try:
-        return schedule_library().names()
+        return sorted((*schedule_library().names(), *ANY_MODEL), key=is_the_users)
     except (EcadError, OSError) as error:
         log.warning("ECAD: the schedule folders cannot be read: %s", error)
         return []
+
+
+def is_the_users(name: str) -> bool:
+    return name.startswith(USER_PREFIX)
 
 
 def advice(name: str) -> str | None:

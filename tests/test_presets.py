@@ -5,9 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from ecad_search.architectures import find
-from ecad_search.builtin_schedules import FOLDER, builtin_schedules
-from ecad_search.core import schedule_json
+from ecad_search.architectures import ALL, find
+from ecad_search.builtin_schedules import (
+    ANY_MODEL,
+    FOLDER,
+    builtin_schedules,
+    for_any_model,
+)
+from ecad_search.core import presets, schedule_json
 from ecad_search.core.architecture import Workload
 from ecad_search.core.cost import relative_cost, schedule_macs
 from ecad_search.library import ScheduleLibrary
@@ -59,3 +64,14 @@ def test_what_was_promised_is_there():
     for every in (2, 3, 4, 5):
         assert f"emoji-pixart/fora-{every}-20-steps" in names
     assert {"pixart/tgate-10-20-steps", "pixart/tgate-14-28-steps"} <= set(names)
+
+
+@pytest.mark.parametrize("architecture", ALL, ids=lambda architecture: architecture.id)
+def test_fora_is_made_for_any_model(architecture):
+    made = for_any_model(architecture)
+    assert ANY_MODEL == tuple(made)
+    assert set(ANY_MODEL).isdisjoint(LIBRARY.names())
+    assert presets.fora(architecture, 50, 3) == made["any-model/fora-3-50-steps"]
+    for name, schedule in made.items():
+        assert name == f"any-model/{schedule.name}"
+        assert schedule_json.loads(schedule_json.dumps(schedule)) == schedule

@@ -60,6 +60,13 @@ def node_text(report: RunReport, schedule: Schedule) -> str:
 def facts(schedule: Schedule) -> str:
     """What is known about a schedule before it runs."""
     native = schedule.architecture.native_workload()
+    if schedule.architecture.fingerprint:
+        return (
+            f"Unknown model: {schedule.architecture.n_cells} components found, checked at the "
+            f"first evaluation of each run\n{schedule.steps} steps, "
+            f"{schedule.computed_fraction:.0%} of the components computed, "
+            f"about {1 / relative_cost(schedule, native):.2f}x fewer MACs"
+        )
     held = predicted_bytes(schedule, native, calls=(1,))
     return (
         f"{schedule.steps} steps, {schedule.computed_fraction:.0%} of the components computed, "

@@ -119,6 +119,17 @@ def test_the_loader_puts_the_schedule_on_a_clone(node, pack, saved, tiny_pixart)
     assert cached_schedule(model) is None
 
 
+def test_fora_is_made_for_whatever_model_is_connected(node, pack, saved, tiny_pixart, schedule):
+    loader = node("cache_loader", "CacheLoader")
+    name = "any-model/fora-3-28-steps"
+    names = options_of(loader, "schedule")
+    assert names.index("pixart/fora-2-20-steps") < names.index(name) < names.index("my/half")
+    assert loader.validate_inputs(schedule=name) is True
+    patched, given = loader.execute(tiny_pixart(depth=2), name).result
+    assert schedule(3, 28, depth=2) == given
+    assert given == pack.module("nodes.host.patching").cached_schedule(patched)
+
+
 def test_a_schedule_for_another_model_is_an_error_that_names_both(node, pack, saved, tiny_pixart):
     mismatch = pack.module("ecad_search.errors").ModelMismatchError
     with pytest.raises(mismatch, match=r"PixArt with 3 blocks.*PixArt with 2 blocks"):

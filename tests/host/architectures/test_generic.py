@@ -331,3 +331,48 @@ def test_a_second_run_is_checked_anew(mochi, pack, sample, apply):
     handle.remove()
     assert 2 * (4 + 1) == len(calls)
     assert reports[0].cells_reused == reports[1].cells_reused > 0
+
+
+def test_the_cache_loader_makes_fora_for_it_and_says_that_it_is_unknown(mochi, pack):
+    loader = pack.module("nodes.cache_loader")
+    chosen = loader.chosen_schedule("any-model/fora-2-20-steps", mochi)
+    assert fora_of(pack, mochi, 20) == chosen
+    facts = pack.module("nodes.host.run_report").facts(chosen)
+    assert "Unknown model: 8 components found, checked at the first evaluation" in facts
+    assert "20 steps, 50% of the components computed, about" in facts
+    text = pack.module("ecad_search.core.schedule_json").dumps(chosen)
+    pack.module("nodes.host.patching").apply_schedule(
+        mochi, pack.module("ecad_search.core.schedule_json").loads(text)
+    )
+
+
+def test_a_schedule_of_another_unknown_model_is_an_error(mochi, omnigen2, pack, apply):
+    mismatch = pack.module("ecad_search.errors").ModelMismatchError
+    with pytest.raises(mismatch, match=r"with 2 blocks and 1 @2\.block.*with 2 noise refiners"):
+        apply(omnigen2, fora_of(pack, mochi, 4))
+
+
+def test_a_u_net_is_refused(patcher, pack):
+    """Its transformer blocks lie in lists inside lists, between convolutions."""
+    config = {
+        "image_size": 32,
+        "use_spatial_transformer": True,
+        "legacy": False,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 32,
+        "num_res_blocks": [1, 1],
+        "channel_mult": [1, 2],
+        "transformer_depth": [0, 2],
+        "transformer_depth_output": [0, 0, 2, 2],
+        "transformer_depth_middle": 2,
+        "context_dim": 32,
+        "num_heads": 2,
+        "num_head_channels": -1,
+        "use_linear_in_transformer": True,
+        "adm_in_channels": None,
+    }
+    model = patcher("SD15", "BaseModel", config)
+    mismatch = pack.module("ecad_search.errors").ModelMismatchError
+    with pytest.raises(mismatch, match=r"UNetModel.*PixArt, .*whose blocks lie in a list"):
+        pack.module("nodes.host.patching").detect_architecture(model)
