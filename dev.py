@@ -4,6 +4,7 @@ demo  search a schedule for the built-in model, from nothing to pictures
 test  every check: ruff, pyright, and pytest with a real ComfyUI
 host  ComfyUI with this pack in your browser
 matrix  the tests inside ComfyUI, on each release you have a folder of
+bench NAME  a benchmark (search), with its own arguments behind its name
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import webbrowser
 from pathlib import Path
 
 from devtools import demo, matrix
+from devtools.bench import BENCHMARKS
 from devtools.console import StatusLine
 from devtools.environment import PACK_NAME, Environment, child_variables, prepare
 from devtools.problem import Problem, disk_full, means_disk_full
@@ -36,9 +38,9 @@ USUAL_PORT = 8188
 def main(arguments: list[str]) -> int:
     parser = commands()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command is not run_tests:
+    if rest and options.command not in (run_tests, run_benchmark):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.pytest_arguments = rest
+    options.passed_on = rest
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that ComfyUI is stopped as well
     try:
         return options.command(options)
@@ -65,7 +67,7 @@ def commands() -> argparse.ArgumentParser:
     shared.add_argument(
         "--python", type=Path, metavar="EXE", help="an interpreter that can run it, taken as it is"
     )
-    subparsers = parser.add_subparsers(required=True, metavar="demo|test|host|matrix")
+    subparsers = parser.add_subparsers(required=True, metavar="demo|test|host|matrix|bench")
 
     command = subparsers.add_parser("demo", parents=[shared], help="search a schedule, headless")
     command.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR")
@@ -88,6 +90,12 @@ def commands() -> argparse.ArgumentParser:
     command.add_argument("releases", nargs="+", type=Path, metavar="PATH", help="ComfyUI folders")
     command.add_argument("--into", type=Path, metavar="FILE", help="a page to put the table into")
     command.set_defaults(command=run_matrix)
+
+    command = subparsers.add_parser(
+        "bench", parents=[shared], allow_abbrev=False, help="a benchmark, which gets what is left"
+    )
+    command.add_argument("name", choices=list(BENCHMARKS), help="which one")
+    command.set_defaults(command=run_benchmark)
 
     command = subparsers.add_parser("host", parents=[shared], help="ComfyUI in your browser")
     command.add_argument("--port", type=int, metavar="P", help=f"default: {USUAL_PORT}, if free")
@@ -126,7 +134,7 @@ def run_tests(options: argparse.Namespace) -> int:
     python = str(environment.python)
     variables = child_variables(COMFYUI_PATH=str(environment.comfyui))
     failed = []
-    if not options.pytest_arguments:
+    if not options.passed_on:
         checks = {
             "ruff": [python, "-m", "ruff", "check", "."],
             "pyright": [python, "-m", "pyright", "--pythonpath", python],
@@ -138,7 +146,7 @@ def run_tests(options: argparse.Namespace) -> int:
             if subprocess.run(command, cwd=ROOT, env=variables).returncode:
                 failed.append(name)
         print("\npytest", flush=True)
-    pytest = [python, "-m", "pytest", *options.pytest_arguments]
+    pytest = [python, "-m", "pytest", *options.passed_on]
     code = subprocess.run(pytest, cwd=ROOT, env=variables).returncode
     if failed:
         print(f"{' and '.join(failed)} found something, see above.", file=sys.stderr)
@@ -153,6 +161,13 @@ def run_matrix(options: argparse.Namespace) -> int:
     if options.into is not None:
         matrix.write_into(options.into, table)
     return int(any(outcome.failed for outcome in outcomes))
+
+
+def run_benchmark(options: argparse.Namespace) -> int:
+    environment = prepared(options, StatusLine(), tools=True)
+    command = [str(environment.python), "-m", BENCHMARKS[options.name], *options.passed_on]
+    variables = child_variables(COMFYUI_PATH=str(environment.comfyui))
+    return subprocess.run(command, cwd=ROOT, env=variables).returncode
 
 
 def run_host(options: argparse.Namespace) -> int:

@@ -660,8 +660,7 @@ class Search:
         def proposed(
             parents: list[npt.NDArray[np.bool_]], select: proposals.Select
         ) -> list[Proposal]:
-            made = proposals.children(parents, proposals.POOL, rng, grid=self._grid, select=select)
-            return proposals.unique(made, known)
+            return proposals.unique(self._children(parents, rng, select), known)
 
         pool = proposed(parents, select)
         blind = pool[: size * 3]  # in random order already
@@ -690,6 +689,14 @@ class Search:
             for slot in range(size // proposals.BLIND_EVERY):
                 ranked[slot * proposals.BLIND_EVERY :][:0] = blind[slot : slot + 1]
         return self._new_ones(ranked, size) or self._new_ones(self._anything(rng), size)
+
+    def _children(
+        self,
+        parents: list[npt.NDArray[np.bool_]],
+        rng: np.random.Generator,
+        select: proposals.Select,
+    ) -> list[Proposal]:
+        return proposals.children(parents, proposals.POOL, rng, grid=self._grid, select=select)
 
     def _anything(self, rng: np.random.Generator) -> list[Proposal]:
         """Random schedules: for spaces so small that mutation brings nothing new."""

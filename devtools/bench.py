@@ -1,0 +1,9 @@
+"""The benchmarks of `dev.py bench`: each is a module that is run in the development environment."""
+
+from __future__ import annotations
+
+# Name -> module. It is started as `python -m MODULE ARGUMENTS` in the repository's root, with the
+# variable COMFYUI_PATH; it reads its own arguments.
+BENCHMARKS = {
+    "search": "devtools.bench_search",
+}

@@ -1,0 +1,125 @@
+"""The sizes of the benchmark: how many images, prompts, seeds and checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from ecad_search.calibration import CalibrationPrompts, builtin_prompts
+
+POPULATION = 24  # of the official settings
+WORST_LOSS = 0.1  # the reference point: a clean picture scores about 1, so this is a tenth of it
+# Noise seeds: those of run s start at s million, those of the held-out samples far above.
+SEEDS_APART = 1_000_000
+HELDOUT_SEED = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One size of the benchmark.
+
+    seeds: runs of every arm; each has calibration prompts and noise of its own, the same for all
+        arms.
+    samples: calibration images per candidate (the paper: 1,000).
+    generations: of the official settings, the initial population included; with `samples` this is
+        the official arm's budget, 24 * samples * generations images.
+    heldout: held-out captions, each with `heldout_seeds` noise seeds.
+    picks: how many schedules of a front are scored on them.
+    checkpoints: shares of the official budget at which an arm's front is looked at.
+    shares: arm -> share of the official budget it may spend, where that is not all of it.
+    """
+
+    name: str
+    steps: int = 20
+    seeds: int
+    samples: int
+    generations: int
+    heldout: int
+    heldout_seeds: int
+    picks: int
+    checkpoints: tuple[float, ...] = (1 / 40, 1 / 20, 1 / 10, 1 / 5, 2 / 5, 1.0)
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def budget(self) -> int:
+        """Images of the official arm, and of every arm without a share of its own."""
+        return POPULATION * self.samples * self.generations
+
+    def budget_of(self, arm: str) -> int:
+        return max(round(self.budget * self.shares.get(arm, 1.0)), 3 * self.samples)
+
+    def images_at(self) -> list[int]:
+        """The checkpoints, in images."""
+        return [round(share * self.budget) for share in self.checkpoints]
+
+    def calibration(self, seed: int) -> CalibrationPrompts:
+        """What every arm of run `seed` searches on."""
+        texts = builtin_prompts("emoji-calibration")
+        rounds = -(-self.samples // len(texts))
+        if self.samples % rounds:
+            raise ValueError(f"{self.samples} samples are not {rounds} seeds of whole prompts.")
+        prompts = CalibrationPrompts(texts, rounds, SEEDS_APART * seed, "emoji-calibration")
+        return prompts.drawn(self.samples // rounds, seed=seed)
+
+    def heldout_samples(self) -> CalibrationPrompts:
+        """Captions that neither a search nor the model's training saw, with noise of their own."""
+        texts = builtin_prompts("emoji-heldout")
+        prompts = CalibrationPrompts(texts, self.heldout_seeds, HELDOUT_SEED, "emoji-heldout")
+        return prompts.drawn(self.heldout, seed=0)
+
+    def with_steps(self, steps: int) -> Plan:
+        name = self.name if steps == self.steps else f"{self.name}, {steps} steps"
+        return replace(self, name=name, steps=steps)
+
+    @property
+    def hash(self) -> str:
+        """8 hex digits; other numbers of runs or shares of other arms change no run's outcome."""
+        kept = {k: v for k, v in asdict(self).items() if k not in ("name", "seeds", "shares")}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+SHARES = {
+    "random": 0.35,
+    "step-mask DP": 0.35,
+    "simulated-annealing": 0.35,
+    "ecad+ without surrogate": 0.2,
+    "ecad+ without racing": 0.2,
+    "ecad+ without its start": 0.2,
+    "ecad+ without structured moves": 0.2,
+}
+
+FULL = Plan(
+    name="full",
+    seeds=3,
+    samples=24,
+    generations=12,
+    heldout=64,
+    heldout_seeds=1,
+    picks=8,
+    shares=SHARES,
+)
+# Where a GPU is there: closer to the paper's images per candidate, and more runs. A batch of two
+# images takes as long there as one of a hundred, so the step masks get less.
+GPU = Plan(
+    name="full, on a GPU",
+    seeds=5,
+    samples=64,
+    generations=16,
+    heldout=64,
+    heldout_seeds=4,
+    picks=12,
+    shares={**SHARES, "step-mask DP": 0.1, "simulated-annealing": 0.1},
+)
+QUICK = Plan(
+    name="quick",
+    seeds=2,
+    samples=8,
+    generations=3,
+    heldout=16,
+    heldout_seeds=1,
+    picks=5,
+    checkpoints=(1 / 4, 1 / 2, 1.0),
+    shares=SHARES,
+)

@@ -1,0 +1,168 @@
+"""A benchmark that is killed goes on, and its report says what the runs say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from devtools.search_benchmark import report, runs, verdict
+from devtools.search_benchmark.images import RememberedImages, read_images
+from devtools.search_benchmark.plan import FULL, GPU, QUICK
+from ecad_search.core import presets
+
+
+class Killed(Exception):
+    pass
+
+
+class Mortal:
+    """Dies after so many images."""
+
+    def __init__(self, inner, images):
+        self.inner, self.left = inner, images
+
+    def _spend(self, indices):
+        self.left -= len(indices)
+        if self.left < 0:
+            raise Killed
+
+    def scores(self, schedule, prompts, indices):
+        self._spend(indices)
+        return self.inner.scores(schedule, prompts, indices)
+
+    def drifts(self, schedule, prompts, indices):
+        self._spend(indices)
+        return self.inner.drifts(schedule, prompts, indices)
+
+
+TIMES = ("rendered", "seconds")
+
+
+def lasting(result):
+    return {key: value for key, value in result.items() if key not in TIMES}
+
+
+@pytest.mark.parametrize("arm", ["ecad+", "paper", "simulated-annealing"])
+def test_a_killed_run_goes_on_to_the_same_result(arm, subject, plan, images, tmp_path):
+    plan = dataclasses.replace(plan, shares={arm: 0.4})
+    expected = runs.run(subject(images(noise=0.02)), plan, arm, 0, tmp_path / "whole")
+    killed = tmp_path / "killed"
+    with pytest.raises(Killed):
+        runs.run(subject(Mortal(images(noise=0.02), 70)), plan, arm, 0, killed)
+    (kept,) = killed.glob("*.images.jsonl")
+    with kept.open("ab") as file:
+        file.write(b'{"schedule":"torn')
+    before = len(read_images(kept))
+    assert 20 < before <= 70
+    source = images(noise=0.02)
+    assert lasting(expected) == lasting(runs.run(subject(source), plan, arm, 0, killed))
+    assert expected["rendered"] - before == source.total
+
+
+def test_a_finished_run_is_not_run_again_until_its_code_changes(
+    subject, plan, images, tmp_path, monkeypatch
+):
+    first = runs.run(subject(), plan, "FORA", 0, tmp_path)
+    idle = images()
+    assert first == runs.run(subject(idle), plan, "FORA", 0, tmp_path)
+    monkeypatch.setattr(runs, "source_hash", lambda: "other")
+    again = runs.run(subject(idle), plan, "FORA", 0, tmp_path)
+    assert ("other", 0, 0) == (again["sources"], again["rendered"], idle.total)
+
+
+def test_an_image_of_another_run_is_copied_not_rendered(subject, plan, images, tmp_path):
+    made, prompts = subject(), plan.calibration(0)
+    schedule = presets.fora(made.architecture, plan.steps, 2)
+    RememberedImages(images(), tmp_path / "a").scores(schedule, prompts, [0, 1])
+    source = images()
+    second = RememberedImages(source, tmp_path / "b", [tmp_path / "a"])
+    values = second.scores(schedule, prompts, [0, 1, 2])
+    assert (1, 1) == (source.total, second.rendered)
+    assert pytest.approx(images().scores(schedule, prompts, [0, 1, 2]), rel=1e-5) == values
+    assert 3 == len(read_images(tmp_path / "b"))
+
+
+def test_captions_and_seeds_are_told_apart(subject, plan, images, tmp_path):
+    made, source = subject(), images()
+    kept = RememberedImages(source, tmp_path / "a")
+    schedule = presets.fora(made.architecture, plan.steps, 2)
+    kept.scores(schedule, plan.calibration(0), [0])
+    kept.scores(schedule, plan.calibration(1), [0])
+    kept.drifts(schedule, plan.calibration(0), [0])
+    kept.scores(schedule, plan.calibration(0), [0])
+    assert 3 == source.total
+
+
+# --- the verdict ---------------------------------------------------------------------------------
+
+
+def made_up(arm, *curves):
+    return [
+        {"seed": seed, "arm": arm, "curve": curve, "images": curve[-1][0]}
+        for seed, curve in enumerate(curves)
+    ]
+
+
+def test_the_images_needed_are_those_of_the_first_checkpoint_that_is_as_good():
+    found = {
+        "official": made_up("official", [[100, 0.2], [1000, 0.5]], [[100, 0.2], [1000, 0.7]]),
+        "ecad+": made_up("ecad+", [[50, 0.4], [100, 0.7]], [[50, 0.6], [100, 0.6]]),
+        "FORA": made_up("FORA", [[60, 0.4]], [[60, 0.4]]),
+    }
+    by_name = {row.arm: row for row in verdict.standings(found)}
+    assert 0.1 == by_name["ecad+"].images_ratio_to_official
+    assert (0.1, None) == by_name["ecad+"].ratio_of_each_seed
+    assert 1.0 == by_name["official"].images_ratio_to_official
+    assert by_name["FORA"].images_ratio_to_official is None
+
+
+def test_an_arm_that_has_ended_keeps_its_front_and_has_none_before_its_first():
+    curve = [[50, 0.4], [100, 0.7]]
+    assert [0.0, 0.4, 0.7, 0.7] == [verdict.value_at(curve, n) for n in (49, 99, 100, 9000)]
+
+
+def test_a_duel_is_lost_where_the_mean_over_the_seeds_is_behind():
+    found = {
+        "official": made_up("official", [[10, 0.3], [20, 0.5]], [[10, 0.3], [20, 0.5]]),
+        "ecad+": made_up("ecad+", [[10, 0.5], [20, 0.6]], [[10, 0.5], [20, 0.6]]),
+        "random": made_up("random", [[10, 0.5], [20, 0.7]], [[10, 0.5], [20, 0.7]]),
+    }
+    by_name = {duel.rival: duel for duel in verdict.duels(found, [10, 20])}
+    assert (False, False) == (by_name["official"].is_lost, by_name["official"].is_surely_lost)
+    assert (True, True) == (by_name["random"].is_lost, by_name["random"].is_surely_lost)
+    assert 20 == by_name["random"].images
+
+
+def test_an_interval_is_student_s():
+    estimate = verdict.Estimate.of([1.0, 2.0, 3.0])
+    assert (2.0, pytest.approx(4.3027 / 3**0.5, abs=1e-3)) == (estimate.mean, estimate.half_width)
+    assert verdict.Estimate.of([1.0]).half_width is None
+
+
+def test_the_page_the_pictures_and_the_json_come_of_the_runs(subject, plan, tmp_path):
+    pytest.importorskip("pymoo", reason="pymoo (development only) is not installed")
+    plan = dataclasses.replace(plan, shares={"ecad+": 0.3, "ecad+ without racing": 0.3})
+    arms = ("official", "paper", "ecad+", "FORA", "ecad+ without racing")
+    found = {
+        arm: [runs.run(subject(), plan, arm, seed, tmp_path) for seed in range(2)] for arm in arms
+    }
+    written = report.write(tmp_path, plan, found, {"device": "none"})
+    assert all(path.stat().st_size > 500 for path in written)
+    page = written[0].read_text(encoding="utf-8")
+    assert all(arm in page for arm in arms)
+    document = json.loads(written[-1].read_text(encoding="utf-8"))
+    by_name = {arm["arm"]: arm for arm in document["arms"]}
+    assert set(arms) == set(by_name)
+    assert found["ecad+"][1]["curve"] == by_name["ecad+"]["seeds"][1]["curve"]
+    ratio = verdict.standings(found)[0].images_ratio_to_official
+    assert ratio == by_name["official"]["images_ratio_to_official"]
+
+
+@pytest.mark.parametrize("plan", [QUICK, FULL, GPU], ids=lambda plan: plan.name)
+def test_every_size_is_one_that_can_be_run(plan):
+    assert plan.samples == len(plan.calibration(0).samples)
+    assert plan.heldout * plan.heldout_seeds == len(plan.heldout_samples().samples)
+    assert plan.images_at()[-1] == plan.budget
+    assert plan.hash != dataclasses.replace(plan, samples=plan.samples + 1).hash
