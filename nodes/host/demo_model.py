@@ -179,7 +179,8 @@ class DemoVAE(comfy.sd.VAE):
         self.latent_channels = LATENT_CHANNELS
         self.downscale_ratio = self.upscale_ratio = LATENT_DOWNSCALE
         self.process_input = lambda image: image * 2.0 - 1.0
-        self.process_output = lambda image: torch.clamp((image + 1.0) / 2.0, min=0.0, max=1.0)
+        # In place and returned: newer hosts (0.20) ignore what this returns.
+        self.process_output = lambda image: image.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
         self.memory_used_encode = lambda shape, dtype: 400 * shape[2] * shape[3]
         self.memory_used_decode = lambda shape, dtype: 1600 * shape[2] * shape[3]
         self.size = None
