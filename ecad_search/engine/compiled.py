@@ -5,20 +5,29 @@ A process that has not imported dynamo compiles nothing, and importing it takes 
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+WHY = "ECAD decides at run time what is computed; compile the model without fullgraph"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def python_only(function: Function) -> Function:
     """Neither the function nor what it calls is compiled."""
-    dynamo = sys.modules.get("torch._dynamo")
-    return function if dynamo is None else dynamo.disable(function)
+    return disabled(function)
 
 
 def uncompiled(function: Function) -> Function:
     """The function is not compiled, what it calls may be."""
+    return disabled(function, recursive=False)
+
+
+def disabled(function: Function, **options: Any) -> Function:
     dynamo = sys.modules.get("torch._dynamo")
-    return function if dynamo is None else dynamo.disable(function, recursive=False)
+    if dynamo is None:
+        return function
+    if "reason" in inspect.signature(dynamo.disable).parameters:  # since PyTorch 2.7
+        options["reason"] = WHY
+    return dynamo.disable(function, **options)

@@ -11,7 +11,6 @@ offloaded layers are as good as others.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ import torch
 from .blocks import Block, Forward, Shim
 from .compiled import python_only, uncompiled
 from .leaf_shims import leaf_shim
-from .short_way import Arguments, Proof, defined_beside, gone, is_own_code, may_go
+from .short_way import Arguments, Proof, class_signature, defined_beside, gone, is_own_code, may_go
 
 if TYPE_CHECKING:
     from .run import Call, Run
@@ -72,7 +71,7 @@ def projection_shim(run: Run, cell: int, part: int, original: Forward) -> Forwar
 def double_block_shim(run: Run, block: Block, original: Forward) -> Forward:
     module: Any = block.module
     attn = block.cells["attn"]
-    signature = inspect.signature(original)
+    signature = class_signature(module)
     apply_mod: Any = defined_beside(module, "apply_mod")
     own = is_own_code(module, original) and defined_beside(module, "apply_mod") is not None
 
@@ -217,7 +216,7 @@ def last_layer_shim(run: Run, block: Block, original: Forward) -> Forward:
 def single_block_shim(run: Run, block: Block, original: Forward) -> Forward:
     module: Any = block.module
     attn, mlp, out = (block.cells[name] for name in ("attn", "proj_mlp", "proj_out"))
-    signature = inspect.signature(original)
+    signature = class_signature(module)
     apply_mod: Any = defined_beside(module, "apply_mod")
     own = is_own_code(module, original) and defined_beside(module, "apply_mod") is not None
 

@@ -36,11 +36,19 @@ def defined_beside(module: nn.Module, name: str) -> Any:
     return getattr(sys.modules.get(type(module).__module__), name, None)
 
 
+def class_signature(module: nn.Module) -> inspect.Signature:
+    """How the host calls the block, also where another pack's forward takes anything."""
+    return inspect.signature(type(module).forward.__get__(module))
+
+
 class Arguments:
-    """The arguments of one call of a block, by name."""
+    """The arguments of one call of a block, by name; none of a call that does not fit."""
 
     def __init__(self, signature: inspect.Signature, args: tuple, kwargs: dict) -> None:
-        self._bound = signature.bind(*args, **kwargs)
+        try:
+            self._bound = signature.bind(*args, **kwargs)
+        except TypeError:  # between another pack and its own forward
+            self._bound = signature.bind_partial()
 
     def __getitem__(self, name: str) -> Any:
         return self._bound.arguments.get(name)
