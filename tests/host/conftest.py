@@ -291,6 +291,57 @@ def conditioning(comfy):
 
 
 @pytest.fixture(scope="session")
+def sites_of():
+    """Where the components of a PixArt's or FLUX's MODEL are, for a Subject."""
+    from ecad_search.testing.architecture_contract import Input, Output
+
+    def sites(model):
+        for block in getattr(model, "blocks", ()):
+            yield from ((Output(part),) for part in (block.attn, block.cross_attn, block.mlp))
+        for block in getattr(model, "double_blocks", ()):
+            yield Output(block.img_attn.proj), Output(block.txt_attn.proj)
+            yield from ((Output(part),) for part in (block.img_mlp, block.txt_mlp))
+        for block in getattr(model, "single_blocks", ()):
+            width = block.hidden_size
+            yield (Input(block.linear2, slice(0, width)),)
+            yield (Input(block.linear2, slice(width, None)),)
+            yield (Output(block.linear2),)
+
+    return lambda patcher: tuple(sites(patcher.model.diffusion_model))
+
+
+@pytest.fixture(scope="session")
+def small_of(sites_of, tiny_pixart, tiny_flux, tiny_flux2, conditioning, flux_conditioning):
+    """Factory of a Subject of the contract tests: `small_of("flux", dtype=...)`."""
+    from ecad_search.testing.architecture_contract import Subject
+
+    kinds = {
+        "pixart": (tiny_pixart, conditioning, (1, 4, 36, 36)),
+        "flux": (tiny_flux, flux_conditioning, (1, 16, 8, 8)),
+        "flux2": (tiny_flux2, flux_conditioning, (1, 128, 4, 4)),
+    }
+
+    def build(name, **settings):
+        factory, texts, shape = kinds[name]
+        model = factory(**settings)
+        return Subject(model, texts, shape, name, {}, sites_of(model))
+
+    return build
+
+
+@pytest.fixture(params=["pixart", "flux", "flux2"])
+def small(request, small_of):
+    """A small model of each family, as a Subject."""
+    return small_of(request.param)
+
+
+@pytest.fixture(params=["flux", "flux2"])
+def small_flux(request, small_of):
+    """The same for what PixArt has not."""
+    return small_of(request.param)
+
+
+@pytest.fixture(scope="session")
 def sample(comfy):
     """KSampler without the node: `sample(model, positive, negative, steps=8, ...)` -> latent."""
     import torch
@@ -375,3 +426,63 @@ def uncached(pack):
 def apply(pack):
     """nodes.host.patching.apply_schedule."""
     return pack.module("nodes.host.patching").apply_schedule
+
+
+@pytest.fixture
+def schedule_of(pack):
+    """Factory: a schedule for a MODEL that computes each cell with probability `share`."""
+    import numpy as np
+
+    detect = pack.module("nodes.host.patching").detect_architecture
+    schedule = pack.module("ecad_search.core.schedule").Schedule
+
+    def build(model, seed=0, share=0.4, steps=6):
+        architecture = detect(model)
+        rows = np.random.default_rng(seed).random((steps, architecture.n_cells)) < share
+        rows[0] = True
+        return schedule(architecture, rows, name=f"random-{seed}").canonical()
+
+    return build
+
+
+@dataclass(frozen=True)
+class Outcome:
+    plain: Any
+    fast: Any
+    report: Any
+    reference: Any
+
+
+@pytest.fixture
+def equals_reference(comfy, pack, sample, apply, schedule_of):
+    """Sample uncached, all-compute, under a random schedule and under the slow reference."""
+
+    import torch
+
+    from ecad_search.testing.stream_reference import StreamReference
+
+    def run(subject, positive, negative, *, seed=0, share=0.4, **options):
+        steps = 6
+        options = {"steps": steps, "shape": subject.shape} | options
+        model, reports = subject.model, []
+        schedule = schedule_of(model, seed, share)
+        plain = sample(model, positive, negative, **options)
+        uncached = pack.module("ecad_search.core.presets").uncached(schedule.architecture, steps)
+        assert torch.equal(plain, sample(apply(model, uncached), positive, negative, **options))
+        patched = apply(model, schedule, on_report=reports.append)
+        fast = sample(patched, positive, negative, **options)
+        sampling = model.get_model_object("model_sampling")
+        sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", steps).tolist()
+        with StreamReference(subject, schedule.compute, sigmas).hooked() as reference:
+            slow = sample(reference.model, positive, negative, **options)
+        assert torch.equal(slow, fast)
+        assert not torch.equal(plain, fast) and torch.isfinite(fast).all()
+        report = reports[0]
+        assert reference.beside == report.bypassed_calls
+        assert steps == report.evaluations
+        if not model.model_options.get("sampler_calc_cond_batch_function"):
+            counted = {"computed": report.cells_computed, "reused": report.cells_reused}
+            assert reference.counts == counted
+        return Outcome(plain, fast, report, reference)
+
+    return run
