@@ -230,6 +230,8 @@ def detect(model: Any) -> Mapping[str, Any] | None:
     """
     if not callable(getattr(model, "named_modules", None)):
         return None
+    if hasattr(model, "init_kv_caches"):
+        return None  # keeps values of its own from call to call, which a proof would spoil
     counts: dict[str, int] = {}
     size: dict[str, Any] = {}
     rest, widths = linear_weights(model), Counter()

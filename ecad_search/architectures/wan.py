@@ -2,15 +2,16 @@
 
 After comfy/ldm/wan/model.py at 0.3.75. Text-to-video, image-to-video and the control variants have
 the same blocks. Wan 2.2 14B is two such models, one for the high and one for the low noise levels;
-each takes a schedule of its own.
+put on both, a schedule gives each the rows of its levels.
 
 VACE has a second list of blocks, which computes at every step, so its cost is another one and it is
 a family of its own. What the camera's adapter and Animate's face encoder add to a call (about two
 percent of it, where they are given anything) is not counted.
 
-Not taken: HuMo (a further attention inside each block), Speech-to-Video, WanDancer and SCAIL
-(tokens whose number a call does not show), the autoregressive model (its self-attention fills a
-cache of its own and has to run) and Animate 2 (it calls parts of the attention by other names).
+Not of this family are HuMo (a further attention inside each block), Speech-to-Video, WanDancer and
+SCAIL (tokens whose number a call does not show) and Animate 2 (it calls parts of the attention by
+other names). The autoregressive model is not taken at all: its self-attention fills a cache of its
+own, so it has to run.
 """
 
 from __future__ import annotations

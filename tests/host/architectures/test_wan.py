@@ -166,6 +166,16 @@ def test_variants_with_other_blocks_or_tokens_are_not_wan(name, comfy, pack):
     assert getattr(architectures.detect(model), "family", "") not in ("wan", "wan_vace")
 
 
+def test_a_model_that_fills_a_cache_of_its_own_is_not_taken_at_all(comfy, pack):
+    wan = pytest.importorskip(
+        "comfy.ldm.wan.ar_model", reason="this ComfyUI has no autoregressive Wan"
+    )
+    operations = importlib.import_module("comfy.ops").disable_weight_init
+    config = {"dim": 256, "ffn_dim": 64, "num_layers": 4, "num_heads": 2}
+    model = wan.CausalWanModel(device="meta", operations=operations, **config)
+    assert pack.module("ecad_search.architectures").detect(model) is None
+
+
 def test_camera_and_animate_have_wan_s_blocks(comfy, pack):
     detect = pack.module("ecad_search.architectures").detect
     config = {"dim": 256, "ffn_dim": 64, "num_layers": 5}
