@@ -76,15 +76,18 @@ def base_macs(settings: Mapping[str, Any]) -> MacFormula:
     return macs
 
 
-def control_macs(components: tuple[Component, ...], settings: Mapping[str, Any]) -> MacFormula:
-    """VACE's own blocks, for one control film: a block's components and its two projections."""
+def with_control(
+    base: MacFormula, components: tuple[Component, ...], settings: Mapping[str, Any]
+) -> MacFormula:
+    """`base` and VACE's own blocks: for one control film, components and a projection each, and
+    one more projection before the first."""
 
     def macs(d: Dimensions) -> int:
         block = sum(c.macs(d) + c.attention_macs(d) for c in components)
         projection = d.hidden**2 * d.image_tokens * d.batch
         patches = settings["control_channels"] * PATCH_AREA * d.hidden * d.image_tokens * d.batch
         layers = settings["control_layers"]
-        return layers * (block + projection) + projection + patches
+        return base(d) + layers * (block + projection) + projection + patches
 
     return macs
 
@@ -105,13 +108,9 @@ def _make(
         ),
         Component("mlp", "ffn", "ff", mlp_macs(settings["mlp_width"])),
     )
-    base = outside = base_macs(settings)
+    base = base_macs(settings)
     if "control_layers" in settings:
-        control = control_macs(components, settings)
-
-        def base(d: Dimensions) -> int:
-            return outside(d) + control(d)
-
+        base = with_control(base, components, settings)
     return Architecture(
         id=id,
         display_name=display_name,
