@@ -5,5 +5,6 @@ from __future__ import annotations
 # Name -> module. It is started as `python -m MODULE ARGUMENTS` in the repository's root, with the
 # variable COMFYUI_PATH; it reads its own arguments.
 BENCHMARKS = {
+    "engine": "devtools.bench_engine",
     "search": "devtools.bench_search",
 }

@@ -1,0 +1,295 @@
+"""How much faster a schedule really makes the host's models, against what its MACs promise.
+
+Real classes of ComfyUI with random weights, in its own sampler stack. On a GPU the models have
+their real sizes, on a CPU fewer blocks and tokens of them; a schedule for all blocks then gives the
+rows of those that are left. Uncached and cached runs take turns, so that both see the same machine,
+and each time is the median of its turns.
+
+`realised_over_predicted` is what the engine itself may cost: 1 says that a MAC left out saved as
+much time as a MAC takes on average. The models' parts differ in their seconds per MAC, so a
+schedule can come out above 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .loaded_pack import LoadedPack
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = 20  # the paper's
+OFFICIAL = {"pixart": "pixart-alpha-256-ours-fast.json", "flux": "flux-256-ours-fast.json"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """One model to be timed. `config` is what the host reads from a checkpoint."""
+
+    name: str
+    supported: str
+    base: str
+    config: dict[str, Any]
+    latent: tuple[int, ...]
+    text: tuple[int, int]  # tokens, channels
+    cfg: float
+    pooled: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    model: str
+    schedule: str
+    seconds_uncached: float
+    seconds_cached: float
+    predicted_speedup: float
+    realised_speedup: float
+    realised_over_predicted: float
+    peak_bytes: int
+    predicted_bytes: int
+    messages: tuple[str, ...] = ()
+
+
+PIXART = {
+    "image_model": "pixart_alpha",
+    "depth": 28,
+    "hidden_size": 1152,
+    "num_heads": 16,
+    "patch_size": 2,
+    "in_channels": 4,
+    "mlp_ratio": 4.0,
+    "caption_channels": 4096,
+    "model_max_length": 120,
+    "input_size": 128,
+    "pe_interpolation": 2,
+    "micro_condition": False,
+}
+FLUX = {
+    "image_model": "flux",
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 768,
+    "context_in_dim": 4096,
+    "hidden_size": 3072,
+    "mlp_ratio": 4.0,
+    "num_heads": 24,
+    "depth": 19,
+    "depth_single_blocks": 38,
+    "axes_dim": [16, 56, 56],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+}
+
+
+def sizes(accelerated: bool, quick: bool) -> list[Size]:
+    if accelerated:
+        return [
+            Size("PixArt-alpha, 1024 px", "PixArtAlpha", "PixArt", PIXART, (1, 4, 128, 128),
+                 (120, 4096), 4.5),
+            Size("FLUX.1-dev, 1024 px", "Flux", "Flux", FLUX, (1, 16, 128, 128), (512, 4096), 1.0,
+                 768),
+        ]  # fmt: skip
+    depth, double, single = (3, 1, 2) if quick else (6, 2, 4)
+    few = PIXART | {"depth": depth, "input_size": 64, "pe_interpolation": 1}
+    small = FLUX | {
+        "depth": double,
+        "depth_single_blocks": single,
+        "hidden_size": 1536,
+        "num_heads": 12,
+    }
+    side = 34 if quick else 48  # latent cells; the host does not go below 33 for PixArt
+    return [
+        Size(f"PixArt-alpha's blocks, {depth} of 28, {8 * side} px", "PixArtAlpha", "PixArt", few,
+             (1, 4, side, side), (120, 4096), 1.0),
+        Size(f"FLUX.1's blocks at half width, {double} + {single} of 19 + 38, {8 * side} px",
+             "Flux", "Flux", small, (1, 16, side, side), (64, 4096), 1.0, 768),
+    ]  # fmt: skip
+
+
+class Bench:
+    def __init__(self, comfyui: Path, turns: int) -> None:
+        self.pack = LoadedPack(comfyui)
+        self.torch = importlib.import_module("torch")
+        self.management = importlib.import_module("comfy.model_management")
+        self.device = self.management.get_torch_device()
+        self.accelerated = self.pack.accelerated
+        self.turns = turns
+
+    def model(self, size: Size) -> Any:
+        """A ModelPatcher round a model of that size with random weights."""
+        torch = self.torch
+        dtype = torch.bfloat16 if self.accelerated else torch.float32
+        config = dict(size.config)
+        params = importlib.import_module("comfy.ldm.flux.model").FluxParams
+        if size.base == "Flux" and "txt_ids_dims" in params.__dataclass_fields__:
+            config["txt_ids_dims"] = []
+        supported = importlib.import_module("comfy.supported_models")
+        model_config = getattr(supported, size.supported)(config)
+        model_config.set_inference_dtype(dtype, None)
+        model_config.unet_config["dtype"] = dtype
+        base = importlib.import_module("comfy.model_base")
+        model = getattr(base, size.base)(model_config, device=self.device)
+        generator = torch.Generator(self.device).manual_seed(1)
+        with torch.no_grad():
+            for parameter in model.diffusion_model.parameters():
+                parameter.normal_(std=0.02, generator=generator)
+        model.eval().requires_grad_(False)
+        offload = torch.device("cpu") if not self.accelerated else self.device
+        patcher = importlib.import_module("comfy.model_patcher").ModelPatcher
+        return patcher(model, self.device, offload)
+
+    def seconds(self, model: Any, size: Size) -> float:
+        """Of one whole sampling."""
+        torch = self.torch
+        generator = torch.Generator().manual_seed(2)
+        tokens, channels = size.text
+        text = torch.randn(1, tokens, channels, generator=generator)
+        options = {"pooled_output": torch.randn(1, size.pooled)} if size.pooled else {}
+        noise = torch.randn(size.latent, generator=generator)
+        sample = importlib.import_module("comfy.sample").sample
+        prompts = [[text, options]], [[text * 0.5, options]]
+        with torch.inference_mode():
+            self.wait()
+            started = time.perf_counter()
+            sample(
+                model, noise, STEPS, size.cfg, "euler", "simple", *prompts,
+                torch.zeros(size.latent), disable_pbar=True, seed=3,
+            )  # fmt: skip
+            self.wait()
+            return time.perf_counter() - started
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            self.torch.cuda.synchronize()
+
+    def schedules(self, architecture: Any) -> Iterator[Any]:
+        presets = self.pack.module("ecad_search.core.presets")
+        yield presets.uncached(architecture, STEPS)
+        for n in range(2, 6):
+            yield presets.fora(architecture, STEPS, n)
+        official = ROOT.parent / "shared/reference/ecad-schedules" / OFFICIAL[architecture.family]
+        given = os.environ.get("ECAD_OFFICIAL_SCHEDULES")
+        if given:
+            official = Path(given) / OFFICIAL[architecture.family]
+        if official.is_file():
+            load = self.pack.module("ecad_search.core.schedule_json").load
+            yield fitted(self.pack, load(official), architecture)
+        else:
+            print(f"(no {official.name}: set ECAD_OFFICIAL_SCHEDULES to its folder)")
+
+    def rows(self, size: Size) -> Iterator[Row]:
+        model = self.model(size)
+        patching = self.pack.module("nodes.host.patching")
+        architecture = patching.detect_architecture(model)
+        self.seconds(model, size)  # loads the weights, warms every cache
+        for schedule in self.schedules(architecture):
+            reports: list[Any] = []
+            cached = patching.apply_schedule(
+                model,
+                schedule,
+                options=patching.CacheOptions(quiet=True),
+                on_report=reports.append,
+            )
+            plain_times, cached_times = [], []
+            for turn in range(self.turns):
+                both = [(model, plain_times), (cached, cached_times)]
+                for which, times in both if turn % 2 else reversed(both):
+                    times.append(self.seconds(which, size))
+            plain, fast = statistics.median(plain_times), statistics.median(cached_times)
+            report = reports[-1]
+            realised = plain / fast
+            yield Row(
+                size.name,
+                schedule.name or "official",
+                plain,
+                fast,
+                report.predicted_speedup,
+                realised,
+                realised / report.predicted_speedup,
+                report.peak_bytes,
+                report.predicted_bytes,
+                tuple(m for m in report.messages if not schedule.compute.all()),
+            )
+        del model, cached
+        gc.collect()
+        self.management.unload_all_models()
+        self.management.soft_empty_cache()
+
+
+def fitted(pack: Any, schedule: Any, architecture: Any) -> Any:
+    """The schedule's rows for a model with fewer blocks: those of evenly spaced ones."""
+    import numpy as np
+
+    whole = schedule.architecture
+    if whole.counts == architecture.counts:
+        return schedule
+    columns = []
+    for cell in architecture.cells:
+        had, has = whole.counts[cell.group], architecture.counts[cell.group]
+        block = cell.block * had // has
+        columns.append(whole.cell(cell.group, block, cell.component).index)
+    rows = schedule.compute[:, np.array(columns)]
+    kind = pack.module("ecad_search.core.schedule").Schedule
+    return kind(architecture, rows, name=f"{schedule.name} (some blocks)")
+
+
+def table(rows: Sequence[Row]) -> str:
+    lines = [
+        "| model | schedule | uncached, s | cached, s | predicted | realised | realised / "
+        "predicted | held, MiB | predicted, MiB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.model} | {row.schedule} | {row.seconds_uncached:.2f} | "
+            f"{row.seconds_cached:.2f} | {row.predicted_speedup:.2f}x | "
+            f"{row.realised_speedup:.2f}x | {row.realised_over_predicted:.3f} | "
+            f"{row.peak_bytes / 2**20:.1f} | {row.predicted_bytes / 2**20:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    summary = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="dev.py bench engine", description=summary)
+    parser.add_argument("--quick", action="store_true", help="smaller models, fewer turns")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument("--turns", type=int, metavar="N", help="runs of each kind, default 5 or 3")
+    options = parser.parse_args(arguments)
+    turns = options.turns or (3 if options.quick else 5)
+    bench = Bench(Path(os.environ["COMFYUI_PATH"]), turns)
+    machine = (
+        bench.torch.cuda.get_device_name() if bench.device.type == "cuda" else platform.machine()
+    )
+    print(f"{machine}, PyTorch {bench.torch.__version__}, {STEPS} steps, {turns} turns", flush=True)
+    rows: list[Row] = []
+    for size in sizes(bench.accelerated, options.quick):
+        for row in bench.rows(size):
+            rows.append(row)
+            print(table([row]).splitlines()[-1], flush=True)
+    print(f"\n{table(rows)}")
+    for row in rows:
+        for message in row.messages:
+            print(f"{row.model}, {row.schedule}: {message}")
+    if options.json is not None:
+        options.json.write_text(
+            json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
