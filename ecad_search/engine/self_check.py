@@ -4,13 +4,15 @@ In a model known by structure only, nothing says that a module called `attn` is 
 model call, gives all that its block needs of it, and does nothing else. So the first call under
 each conditioning of a run is made twice: once computing everything, while each component's output
 is noted, and once with these outputs in the place of the components. Both have to give the same,
-to the last bit. A component that is not called exactly once, or gives something other than tensors
-with the batch's rows, always computes. Where the second call gives anything else, fails, or the
-first one drew random numbers (so leaving out components would change the sampler's noise), the run
-is uncached from there on, with one message.
+to the last bit, and to leave behind the same in what they were given (a cache of keys and values,
+say). A component that is not called exactly once, gives something other than tensors with the
+batch's rows, or keeps something as an attribute, always computes. Where the second call gives or
+leaves anything else, fails, or the first one drew random numbers (so leaving out components would
+change the sampler's noise), the run is uncached from there on, with one message.
 
 The second call costs little: all that it computes is what is never reused. A model that keeps
-something from call to call may notice it all the same; nothing can undo that from outside.
+something inside itself from call to call may notice it all the same; nothing can undo that from
+outside.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from ..core.architecture import Dimensions
 from .blocks import Block, Forward, Shim
@@ -152,12 +155,17 @@ class Trial:
         self._computed: Counter[int] = Counter()
         self._replaced: Counter[int] = Counter()
 
-    def note(self, cell: int, args: tuple, kwargs: dict, output: Any) -> None:
+    def note(
+        self, cell: int, args: tuple, kwargs: dict, output: Any, keeps_something: bool
+    ) -> None:
         self._computed[cell] += 1
         if self._computed[cell] > 1:
             self.values.pop(cell, None)
             self.forms.pop(cell, None)
             self.unfit[cell] = "is called several times in a model call"
+            return
+        if keeps_something:
+            self.unfit[cell] = "keeps something as an attribute"
             return
         form = Form.of(output)
         tensors = () if form is None else form.tensors(output)
@@ -232,6 +240,8 @@ def call_model(
             trial.replacing = True
             failure = failure_of(trial, model, again_args, again_kwargs, output, interrupts)
             restore(random_after)
+            if not failure and not same_left((list(args), kwargs), (again_args, again_kwargs)):
+                failure = "they write on what the model was given"
             if failure:
                 check.fail(call.run, failure)
             else:
@@ -284,6 +294,46 @@ def copied(value: Any, copies: dict[int, Any] | None = None) -> Any:
     return made
 
 
+def same_left(first: Any, second: Any, met: set[tuple[int, int]] | None = None) -> bool:
+    """Whether two calls left the same tensors in the plain containers that they were given."""
+    met = set() if met is None else met
+    if first is second or (id(first), id(second)) in met:
+        return True
+    met.add((id(first), id(second)))
+    if isinstance(first, torch.Tensor):
+        return same_bits(first, second)
+    if type(first) is not type(second):
+        return False
+    if type(first) is dict:
+        return first.keys() == second.keys() and all(
+            same_left(first[name], second[name], met) for name in first
+        )
+    if type(first) in (list, tuple):
+        return len(first) == len(second) and all(
+            same_left(a, b, met) for a, b in zip(first, second, strict=True)
+        )
+    return True  # nobody can say what an object of some class holds
+
+
+def attributes_of(module: nn.Module) -> dict[tuple[int, str], Any]:
+    """Of the module and all in it. Names with an underscore are PyTorch's and the host's."""
+    return {
+        (number, name): value
+        for number, inner in enumerate(module.modules())
+        for name, value in vars(inner).items()
+        if not name.startswith("_")
+    }
+
+
+def is_same(before: dict[tuple[int, str], Any], after: dict[tuple[int, str], Any]) -> bool:
+    """Numbers and text by their values, all else by what it is."""
+    plain = (bool, int, float, str)
+    return before.keys() == after.keys() and all(
+        value == after[place] if isinstance(value, plain) else value is after[place]
+        for place, value in before.items()
+    )
+
+
 def random_states() -> list[torch.Tensor]:
     """Of the generators that a model draws from when it is given none."""
     states = [torch.get_rng_state()]
@@ -301,10 +351,10 @@ def restore(states: Sequence[torch.Tensor]) -> None:
 def checked_shims(run: Run, block: Block, reused: set[int]) -> Iterator[Shim]:
     for cell, _, module in block.components():
         if cell in reused:
-            yield Shim(module, partial(checked_shim, run, cell))
+            yield Shim(module, partial(checked_shim, run, cell, module))
 
 
-def checked_shim(run: Run, cell: int, original: Forward) -> Forward:
+def checked_shim(run: Run, cell: int, module: nn.Module, original: Forward) -> Forward:
     """A leaf shim, once a trial has told what the module gives."""
     reusing: dict[Form, Forward] = {}
 
@@ -323,23 +373,26 @@ def checked_shim(run: Run, cell: int, original: Forward) -> Forward:
         return None, reusing[form]
 
     @python_only
-    def replacement(trial: Trial) -> Any:
-        return trial.replacement(cell) if trial.replacing else None
+    def before(trial: Trial) -> tuple[Any, dict]:
+        """What replaces the output, if anything, and what the module has as attributes."""
+        if trial.replacing:
+            return trial.replacement(cell), {}
+        return None, attributes_of(module)
 
     @python_only
-    def note(trial: Trial, args: tuple, kwargs: dict, output: Any) -> None:
+    def after(trial: Trial, args: tuple, kwargs: dict, output: Any, attributes: dict) -> None:
         if not trial.replacing:
-            trial.note(cell, args, kwargs, output)
+            trial.note(cell, args, kwargs, output, not is_same(attributes, attributes_of(module)))
 
     @wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
         trial, function = chosen()
         if trial is None:
             return function(*args, **kwargs)
-        value = replacement(trial)
+        value, attributes = before(trial)
         if value is None:
             value = original(*args, **kwargs)
-            note(trial, args, kwargs, value)
+            after(trial, args, kwargs, value, attributes)
         return value
 
     return uncompiled(forward)

@@ -19,14 +19,18 @@ WIDTH, TOKENS = 8, 5
 
 
 class Counted(nn.Sequential):
-    """Says how often it computed."""
+    """Says how often it computed, by a name that counts as somebody else's."""
 
     def __init__(self, *layers):
         super().__init__(*layers)
-        self.calls = 0
+        self._calls = 0
+
+    @property
+    def calls(self):
+        return self._calls
 
     def forward(self, x):
-        self.calls += 1
+        self._calls += 1
         return super().forward(x)
 
 
@@ -92,6 +96,26 @@ class LooksInside(Block):
         self.mlp(x)
         value, self.mlp.last = self.mlp.last, None
         return x + value
+
+
+class NeedsTheSameObject(Block):
+    """The component leaves a mark on its output, which a copy has not."""
+
+    def __init__(self):
+        super().__init__()
+
+        class Marks(Counted):
+            def forward(self, x):
+                y = super().forward(x)
+                y.mark = 1.0  # pyright: ignore[reportAttributeAccessIssue]
+                return y
+
+        self.mlp = Marks(nn.Linear(WIDTH, WIDTH))
+
+    def forward(self, x, t):
+        x = x + t * self.attn(x)
+        y = self.mlp(x)
+        return x + y * getattr(y, "mark", None)
 
 
 class Transformer(nn.Module):
@@ -256,9 +280,47 @@ def test_a_component_that_is_called_twice_always_computes():
     assert 9 == host.report.cells_reused
 
 
+def test_a_component_that_keeps_something_always_computes():
+    host = Host(Transformer(LooksInside))
+    host.sample()
+    (message,) = host.report.messages
+    assert "3 of the 6" in message and "keeps something as an attribute" in message
+    assert [3, 6 + 1] * 3 == calls_of(host.model)
+
+
+def test_a_cache_that_components_fill_is_missed_in_the_second_call():
+    class Filling(Counted):
+        def forward(self, x, cache):
+            value = super().forward(x)
+            cache.append(value)
+            return value
+
+    class KeepsKeysAndValues(Transformer):
+        def __init__(self, block):
+            super().__init__(block)
+            for block in self.blocks:
+                block.mlp = Filling(nn.Linear(WIDTH, WIDTH))
+
+        def forward(self, x, t, options=None):
+            assert options is not None
+            for block in self.blocks.children():
+                attn, mlp = block.children()
+                x = x + t * attn(x)
+                x = x + t * mlp(x, options["caches"])
+            return x
+
+    options = {"caches": []}
+    host = Host(KeepsKeysAndValues(Block))
+    host.sample(options=options)
+    assert 3 * 6 == len(options["caches"])
+    (message,) = host.report.messages
+    assert "write on what the model was given" in message and "uncached" in message
+    assert 0 == host.report.cells_reused
+
+
 @pytest.mark.parametrize(
     ("block", "reason"),
-    [(WritesOnItsInput, "another result"), (LooksInside, "ends with TypeError")],
+    [(WritesOnItsInput, "another result"), (NeedsTheSameObject, "ends with TypeError")],
 )
 def test_a_model_that_needs_more_than_the_outputs_runs_uncached(block, reason):
     host = Host(Transformer(block))
