@@ -167,6 +167,7 @@ def subject(comfyui: Path, steps: int) -> tuple[runs.Subject, dict[str, Any]]:
     from .loaded_pack import LoadedPack
     from .search_benchmark.host import RenderedImages, sampler_settings
 
+    runs.source_hash()  # of the code that runs, not of what it may be edited to meanwhile
     images = RenderedImages(LoadedPack(comfyui), steps)
     kept = ("sampler_name", "scheduler", "cfg", "width", "height")
     settings = sampler_settings()

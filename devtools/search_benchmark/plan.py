@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
@@ -51,8 +52,8 @@ class Plan:
         return max(round(self.budget * self.shares.get(arm, 1.0)), 3 * self.samples)
 
     def images_at(self) -> list[int]:
-        """The checkpoints, in images."""
-        return [round(share * self.budget) for share in self.checkpoints]
+        """The checkpoints, in whole images that are no more than their share."""
+        return [math.floor(share * self.budget + 1e-9) for share in self.checkpoints]
 
     def calibration(self, seed: int) -> CalibrationPrompts:
         """What every arm of run `seed` searches on."""

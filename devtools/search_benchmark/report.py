@@ -173,17 +173,16 @@ def certainty(duel: Duel) -> str:
 
 
 def arms_table(plan: Plan, runs: Runs, table: Sequence[Standing]) -> str:
-    shares = [share for share in plan.checkpoints if share < 1]
-    head = ["arm", "images", *[f"after 1/{1 / share:.3g}" for share in shares], "at its end"]
+    early = [images for images in plan.images_at() if images < plan.budget]
+    after = [f"after {images:,} (1/{plan.budget / images:.3g})" for images in early]
+    head = ["arm", "images", *after, "at its end"]
     rows = [[*head, "images needed", "each seed"]]
     for row in table:
         if row.is_ablation:
             continue
         means = [
-            Estimate.of(
-                [value_at(run["curve"], round(share * plan.budget)) for run in runs[row.arm]]
-            ).mean
-            for share in shares
+            Estimate.of([value_at(run["curve"], images) for run in runs[row.arm]]).mean
+            for images in early
         ]
         each = ", ".join("never" if r is None else f"{r:.3g}" for r in row.ratio_of_each_seed)
         rows.append(

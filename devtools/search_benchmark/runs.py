@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -25,8 +26,11 @@ SOURCES = (
     "devtools/search_benchmark/arms",
     "devtools/search_benchmark/heldout.py",
     "devtools/search_benchmark/meter.py",
+    "devtools/search_benchmark/plan.py",
+    "ecad_search/calibration.py",
     "ecad_search/core",
     "ecad_search/evolution",
+    "ecad_search/prompt_sets",
 )
 
 
@@ -45,12 +49,16 @@ class Subject:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+@functools.cache
 def source_hash() -> str:
+    """Of the files as they were when this process first asked."""
     digest = hashlib.sha256()
     for name in SOURCES:
         path = ROOT / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.suffix in (".py", ".txt"):
+                digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -165,4 +165,7 @@ def test_every_size_is_one_that_can_be_run(plan):
     assert plan.samples == len(plan.calibration(0).samples)
     assert plan.heldout * plan.heldout_seeds == len(plan.heldout_samples().samples)
     assert plan.images_at()[-1] == plan.budget
+    # A front of the checkpoint called a twentieth costs a twentieth at most.
+    shares = zip(plan.images_at(), plan.checkpoints, strict=True)
+    assert all(images / plan.budget <= share for images, share in shares)
     assert plan.hash != dataclasses.replace(plan, samples=plan.samples + 1).hash
