@@ -92,7 +92,11 @@ def commands() -> argparse.ArgumentParser:
     command.set_defaults(command=run_matrix)
 
     command = subparsers.add_parser(
-        "bench", parents=[shared], allow_abbrev=False, help="a benchmark, which gets what is left"
+        "bench",
+        parents=[shared],
+        allow_abbrev=False,
+        add_help=False,  # the benchmark's own is asked for
+        help="a benchmark, which gets what is left",
     )
     command.add_argument("name", choices=list(BENCHMARKS), help="which one")
     command.set_defaults(command=run_benchmark)
