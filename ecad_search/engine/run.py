@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -23,6 +22,7 @@ from .rounds import Rounds, Shape, Window
 from .self_check import SelfCheck, Trial
 from .sigma_steps import SigmaSteps, rows_of_run
 from .timing import Timing, uncached_seconds
+from .watch import Watch
 
 
 def require_runnable(schedule: Schedule) -> None:
@@ -93,7 +93,8 @@ class Run:
         self._lock = threading.Lock()
         self._macs: dict[Dimensions, tuple[int, npt.NDArray[np.int64]]] = {}
         self._executed_macs = self._uncached_macs = 0
-        self._timings: list[Timing] = []
+        # Of each evaluation: MACs executed, MACs of it uncached, and its time.
+        self._watches: list[tuple[int, int, Watch]] = []
         if irregular:
             self._become_irregular(irregular)
         if self.sigma_steps.rising:
@@ -130,20 +131,15 @@ class Run:
         for stream in self._last_rows if whole else ():
             gone = self.due(stream) | ~needed  # kept for a step that is over, where not due
             self.store.drop(stream, [cell for cell in self.store.held(stream) if gone[cell]])
-        started = time.perf_counter()
+        watch = Watch(device)
         yield
-        synchronize(device)  # once an evaluation, so that its time is its own
+        watch.stop()
         for stream in list(self._last_rows) if whole else ():
             # Windows move on, and what they left nobody needs.
             if isinstance(stream, Window) and stream not in self._rounds.seen:
                 self._forget(stream)
-        self._timings.append(
-            Timing(
-                self._executed_macs - executed,
-                self._uncached_macs - uncached,
-                time.perf_counter() - started,
-            )
-        )
+        macs = self._executed_macs - executed, self._uncached_macs - uncached
+        self._watches.append((*macs, watch))
 
     def due(self, stream: Hashable) -> npt.NDArray[np.bool_]:
         """Which cells must compute for this stream now, (n_cells,).
@@ -300,7 +296,11 @@ class Run:
         )
 
     def _measured_speedup(self, seconds: float) -> float | None:
-        uncached = uncached_seconds(self._timings) if self.cells_reused else None
+        if not self.cells_reused:
+            return None
+        uncached = uncached_seconds(
+            [Timing(executed, whole, watch.seconds) for executed, whole, watch in self._watches]
+        )
         return uncached / seconds if uncached and seconds > 0 else None
 
     def always_compute(self, cells: Iterable[int]) -> None:

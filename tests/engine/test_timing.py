@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+import torch
 
 from ecad_search.engine.timing import Timing, uncached_seconds
+from ecad_search.engine.watch import Watch
 
 
 def evaluations(*executed: int, overhead: float = 0.0, warm_up: float = 0.0) -> list[Timing]:
@@ -31,3 +35,27 @@ def test_a_run_that_cannot_tell_says_none(executed):
 def test_times_that_fall_with_the_work_tell_nothing():
     timings = [Timing(m, 100, 2 - m / 100) for m in (100, 80, 60, 40, 20)]
     assert uncached_seconds(timings) is None
+
+
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
+def test_a_watch_tells_the_time_between_its_making_and_its_stop(device):
+    before = time.perf_counter()
+    watch = Watch(device)
+    time.sleep(0.01)
+    watch.stop()
+    after = time.perf_counter()
+    assert 0.01 <= watch.seconds <= after - before
+    assert watch.seconds == watch.seconds  # asked twice, long after
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_watch_does_not_wait_for_the_device():
+    device = torch.device("cuda")
+    x = torch.randn(4096, 4096, device=device)
+    torch.cuda.synchronize(device)
+    watch = Watch(device)
+    for _ in range(50):
+        x = x @ x
+    watch.stop()
+    assert not torch.cuda.current_stream(device).query()
+    assert watch.seconds > 0
