@@ -133,11 +133,11 @@ def base_macs(counts: Mapping[str, int], settings: Mapping[str, Any]) -> MacForm
     def macs(d: Dimensions) -> int:
         patches = (settings["in_channels"] + settings["out_channels"]) * d.hidden * d.image_tokens
         text = settings["context_channels"] * d.hidden * d.text_tokens
-        timestep_and_guidance = 2 * (TIMESTEP_FREQUENCIES * d.hidden + d.hidden**2)
+        embedded = settings["embedders"] * (TIMESTEP_FREQUENCIES * d.hidden + d.hidden**2)
         pooled = settings["pooled_channels"] * d.hidden + d.hidden**2
         # shift, scale, gate: twice for each stream of a double block, once for a single block
         modulation = (12 * counts["double_blocks"] + 3 * counts["single_blocks"] + 2) * d.hidden**2
-        return (patches + text + timestep_and_guidance + pooled + modulation) * d.batch
+        return (patches + text + embedded + pooled + modulation) * d.batch
 
     return macs
 
@@ -176,6 +176,7 @@ FLUX_FAMILY = Family(
         "out_channels": 64,
         "context_channels": 4096,
         "pooled_channels": 768,
+        "embedders": 2,  # of the timestep, and of the guidance; schnell has no guidance
         "resolution": 1024,
         "mlp_ratio": 4.0,
     },
@@ -217,6 +218,9 @@ def detect(model: Any) -> Mapping[str, Any] | None:
     )
     if isinstance(pooled, int):
         size["pooled_channels"] = pooled
+    guided = getattr(getattr(model, "params", None), "guidance_embed", None)
+    if isinstance(guided, bool):
+        size["embedders"] = 1 + guided
     return {"counts": {"double_blocks": len(double), "single_blocks": len(single)}, "size": size}
 
 

@@ -55,6 +55,45 @@ class TestFlux1InHalfPrecision(TestFlux1):
         )
 
 
+class TestFlux1Schnell(TestFlux1):
+    """No guidance: one embedder less."""
+
+    @pytest.fixture
+    def subject(self, tiny_flux, flux_conditioning):
+        model = tiny_flux(guidance_embed=False)
+        return Subject(
+            model,
+            flux_conditioning,
+            shape=(1, 16, 8, 8),
+            family="flux",
+            counts={"double_blocks": 2, "single_blocks": 3},
+            sites=flux_sites(model.model.diffusion_model),
+        )
+
+
+class TestFlux1Fill(TestFlux1):
+    """The picture to be filled and its mask come in as further channels."""
+
+    @pytest.fixture
+    def subject(self, tiny_flux, flux_conditioning):
+        model = tiny_flux(in_channels=16 + 16 + 64)
+
+        def conditioning(seed, tokens=6):
+            generator = torch.Generator().manual_seed(seed)
+            picture = torch.randn(1, 16, 8, 8, generator=generator)
+            hole = (torch.rand(1, 1, 64, 64, generator=generator) > 0.5).float()
+            return flux_conditioning(seed, tokens, concat_latent_image=picture, concat_mask=hole)
+
+        return Subject(
+            model,
+            conditioning,
+            shape=(1, 16, 8, 8),
+            family="flux",
+            counts={"double_blocks": 2, "single_blocks": 3},
+            sites=flux_sites(model.model.diffusion_model),
+        )
+
+
 class TestFlux2(ArchitectureContract):
     @pytest.fixture
     def subject(self, tiny_flux2, flux_conditioning):
