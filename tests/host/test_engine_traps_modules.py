@@ -112,9 +112,8 @@ def test_modulation_of_token_ranges_works_in_place(small_flux, equals_reference)
 
         return replace
 
+    model.set_model_patch_replace(double(0), "dit", "double_block", 0)
     for index in range(2):
-        model.set_model_patch_replace(double(index), "dit", "double_block", index)
-    for index in range(3):
         model.set_model_patch_replace(single(index), "dit", "single_block", index)
     outcome = equals_reference(with_model(small_flux, model), *pair(small_flux))
     assert 0 == outcome.report.cells_forced
@@ -178,7 +177,7 @@ def test_a_lora_before_and_after_the_node(small, equals_reference, sample, sched
     plain = sample(small.model, *pair(small), **options)
     without = sample(apply(small.model, schedule), *pair(small), **options)
     before = small.model.clone()
-    assert len(patches) == len(before.add_patches(patches)) >= 3
+    assert len(patches) == len(before.add_patches(patches)) > 1
     outcome = equals_reference(with_model(small, before), *pair(small), cfg=3.0)
     after = apply(small.model, schedule)
     after.add_patches(patches)
@@ -207,16 +206,16 @@ def test_lora_hooks_on_a_conditioning(small, equals_reference):
     assert not torch.equal(alone.plain, outcome.plain)
 
 
-def test_a_clone_that_returns_other_modules(small, small_of, pack, sample, schedule_of, apply):
+def test_a_clone_that_returns_other_modules(small_flux, small_of, pack, sample, schedule_of, apply):
     """T15: nodes behind ours may put the MODEL on another copy of the modules."""
     reports = []
-    patched = apply(small.model, schedule_of(small.model), on_report=reports.append)
-    options = {"steps": STEPS, "cfg": 3.0, "shape": small.shape}
-    expected = sample(patched, *pair(small), **options)
+    patched = apply(small_flux.model, schedule_of(small_flux.model), on_report=reports.append)
+    options = {"steps": STEPS, "cfg": 3.0, "shape": small_flux.shape}
+    expected = sample(patched, *pair(small_flux), **options)
     other = patched.clone()
-    other.model = small_of(small.family).model.model
+    other.model = small_of(small_flux.family).model.model
     assert other.model is not patched.model
-    assert torch.equal(expected, sample(other, *pair(small), **options))
+    assert torch.equal(expected, sample(other, *pair(small_flux), **options))
     assert reports[0].cells_reused == reports[1].cells_reused > 0
     assert [] == [m for m in other.model.modules() if "forward" in vars(m)]
 
@@ -234,7 +233,7 @@ def test_replacements_that_call_the_block_are_called_every_step(small_flux, equa
 
         return replace
 
-    places = [("double_block", 0), ("double_block", 1), ("single_block", 1)]
+    places = [("double_block", 0), ("single_block", 1)]
     for kind, index in places:
         model.set_model_patch_replace(wrap(kind, index), "dit", kind, index)
     outcome = equals_reference(with_model(small_flux, model), *pair(small_flux), cfg=3.0)
@@ -257,8 +256,8 @@ def test_controlnet_residuals_are_added_on_reused_steps(small_flux, comfy, equal
         def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
             generator = torch.Generator().manual_seed(9)
             size = (len(x_noisy), tokens, network.hidden_size)
-            doubles = [torch.randn(size, generator=generator) * t.mean() for _ in range(2)]
-            singles = [torch.randn(size, generator=generator) for _ in range(2)]
+            doubles = [torch.randn(size, generator=generator) * t.mean()]
+            singles = [torch.randn(size, generator=generator)]
             return self.control_merge(
                 {"input": doubles, "output": [None, *singles]}, None, x_noisy.dtype
             )
@@ -284,8 +283,8 @@ def test_another_packs_forward_is_called_and_put_back(
 ):
     """T18: an object patch on the very forward the engine shims, on a block or on a layer."""
     where = {  # under which name the host knows it
-        "block": "diffusion_model.double_blocks.1",
-        "proj": "diffusion_model.double_blocks.1.img_attn.proj",
+        "block": "diffusion_model.double_blocks.0",
+        "proj": "diffusion_model.double_blocks.0.img_attn.proj",
         "last layer": "diffusion_model.single_blocks.1.linear2",
     }[place]
     model, calls = small_flux.model.clone(), []
@@ -349,7 +348,7 @@ def test_layers_whose_weight_is_packed(small, sites_of, equals_reference):
                 parent = block.get_submodule(name.rpartition(".")[0])
                 setattr(parent, name.rpartition(".")[2], Packed(layer))
                 replaced.append(name)
-    assert len(replaced) > 10
+    assert len(replaced) > 8
     subject = dataclasses.replace(small, sites=sites_of(small.model))
     outcome = equals_reference(subject, *pair(subject), cfg=3.0)
     assert 0 == outcome.report.cells_forced < outcome.report.cells_reused
@@ -460,7 +459,7 @@ def test_weights_that_stay_behind_for_want_of_memory(small, comfy, sample, sched
     assert {0} == set(seen)
     seen.clear()
     offloaded, second = outcome(LittleMemory)
-    assert seen and min(seen) > 5
+    assert seen and min(seen) > 3
     torch.testing.assert_close(plain, offloaded, rtol=1e-4, atol=1e-5)
     assert first.cells_reused == second.cells_reused > 0
     assert first.peak_bytes == second.peak_bytes == second.predicted_bytes
@@ -470,7 +469,14 @@ def compile_keys(model, whole):
     return ["diffusion_model"] if whole else [name for name, _ in blocks_of(model)]
 
 
-@pytest.mark.parametrize("family, whole", [("pixart", False), ("flux", True), ("flux2", False)])
+@pytest.mark.parametrize(
+    "family, whole",
+    [
+        ("pixart", False),
+        pytest.param("flux", True, marks=pytest.mark.slow),
+        pytest.param("flux2", False, marks=pytest.mark.slow),
+    ],
+)
 def test_compiled_is_what_eager_is(family, whole, small_of, sample, schedule_of, apply):
     """T21: graphs freeze no step's decision, also without the guards that newer hosts drop."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
@@ -505,7 +511,7 @@ def test_compiled_is_what_eager_is(family, whole, small_of, sample, schedule_of,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["pixart", "flux", "flux2"])
+@pytest.mark.parametrize("family", ["pixart", "flux"])
 def test_a_block_compiled_by_inductor(family, small_of, sample, schedule_of, apply):
     """T21: the backend people use, as far as it runs here."""
     if shutil.which("g++") is None and shutil.which("clang++") is None:

@@ -49,13 +49,13 @@ def test_a_cfg_pair_in_one_call_or_two_equals_the_slow_reference(text, small, eq
 
 
 def test_a_split_pair_gives_what_a_batched_one_gives(
-    small, sample, schedule_of, apply, monkeypatch
+    small_flux, sample, schedule_of, apply, monkeypatch
 ):
     """T4, T5: free memory decides at each call, so a pair may change in the middle of a run."""
-    model, reports, asked, flips = small.model, [], [], [0]
+    model, reports, asked, flips = small_flux.model, [], [], [0]
     patched = apply(model, schedule_of(model), on_report=reports.append)
-    arguments = (small.conditioning(1, 6), small.conditioning(2, 6))
-    options = {"steps": STEPS, "cfg": 3.0, "shape": small.shape}
+    arguments = (small_flux.conditioning(1, 6), small_flux.conditioning(2, 6))
+    options = {"steps": STEPS, "cfg": 3.0, "shape": small_flux.shape}
     batched = sample(patched, *arguments, **options)
 
     def memory_required(input_shape, **_):
@@ -66,7 +66,8 @@ def test_a_split_pair_gives_what_a_batched_one_gives(
     for every in (10**9, 3):
         flips[0] = every
         other = sample(patched, *arguments, **options)
-        torch.testing.assert_close(batched, other, rtol=1e-3, atol=1e-4)
+        scale = float(batched.abs().max())
+        torch.testing.assert_close(batched, other, rtol=1e-3, atol=1e-5 * scale)
     assert {1, 2} == set(asked)
     assert [0, 0, 0] == [report.cells_forced for report in reports]
 
@@ -80,7 +81,7 @@ def test_skip_layer_guidance_keeps_its_effect_and_the_reuse(
     node = host_node("nodes_slg", "SkipLayerGuidanceDiT")
     guided = first_output(
         node.execute(
-            small.model, 3.0, start, end, double_layers="1", single_layers="0", rescaling_scale=0.2
+            small.model, 3.0, start, end, double_layers="0", single_layers="1", rescaling_scale=0.2
         )
     )
     arguments = (small.conditioning(1, 6), small.conditioning(2, 9))
@@ -99,7 +100,7 @@ def test_guidance_that_skips_layers_of_the_negative_prompt_only(small_flux, equa
     """T6, T18: for some steps the negative prompt meets another network; its values start anew."""
     node = host_node("nodes_slg", "SkipLayerGuidanceDiTSimple")
     guided = first_output(
-        node.execute(small_flux.model, 0.2, 0.8, double_layers="1", single_layers="0, 2")
+        node.execute(small_flux.model, 0.2, 0.8, double_layers="0", single_layers="1")
     )
     arguments = (small_flux.conditioning(1, 6), small_flux.conditioning(2, 9))
     outcome = equals_reference(with_model(small_flux, guided), *arguments, cfg=3.0)
@@ -163,7 +164,7 @@ def test_tiles_are_computed_and_the_report_says_so(order, small, sample, schedul
     assert f"{report.bypassed_calls} model calls were for parts" in report.messages[0]
 
 
-@pytest.mark.parametrize("schedule", ["batched", "standard_static", "looped_uniform"])
+@pytest.mark.parametrize("schedule", ["standard_static", "looped_uniform"])
 def test_context_windows_have_values_of_their_own(schedule, small, equals_reference):
     """T6: the host's windows, here over rows, all carry the uuid of their conditioning."""
     rows = small.shape[2]
@@ -348,9 +349,9 @@ def test_each_run_starts_from_nothing_and_leaves_nothing(small, pack, sample, sc
 
 
 PLACES_TO_STOP = {
-    "pixart": ("blocks.1.attn.qkv", "blocks.2.mlp.fc2"),
-    "flux": ("double_blocks.1.txt_mlp.2", "single_blocks.1.linear1", "single_blocks.2.linear2"),
-    "flux2": ("double_blocks.1.txt_mlp.2", "single_blocks.1.linear1", "single_blocks.2.linear2"),
+    "pixart": ("blocks.0.attn.qkv", "blocks.1.mlp.fc2"),
+    "flux": ("double_blocks.0.txt_mlp.2", "single_blocks.0.linear1", "single_blocks.1.linear2"),
+    "flux2": ("double_blocks.0.txt_mlp.2", "single_blocks.0.linear1", "single_blocks.1.linear2"),
 }
 
 
@@ -379,9 +380,6 @@ def test_cancel_inside_a_layer_leaves_nothing(small, comfy, pack, sample, schedu
             sample(patched, *arguments, **(options | {"shape": larger} | more))
         assert any("stopped" in message for message in reports[-1].messages)
         assert [] == forwards_left(model)
-        gc.collect()
-        kind = pack.module("ecad_search.engine.cache_store").Stored
-        assert not [o for o in gc.get_objects() if type(o) is kind]
         assert torch.equal(expected, sample(patched, *arguments, **options))
 
     network = model.model.diffusion_model
@@ -400,20 +398,23 @@ def test_cancel_inside_a_layer_leaves_nothing(small, comfy, pack, sample, schedu
     with pytest.raises(KeyboardInterrupt):
         sample(patched, *arguments, callback=fail, **options)
     assert [] == forwards_left(model)
+    gc.collect()
+    kind = pack.module("ecad_search.engine.cache_store").Stored
+    assert not [o for o in gc.get_objects() if type(o) is kind]
     assert torch.equal(plain, sample(model, *arguments, **options))
 
 
-def test_the_unpatched_branch_is_untouched(small, comfy, sample, schedule_of, apply):
+def test_the_unpatched_branch_is_untouched(small_flux, comfy, sample, schedule_of, apply):
     """T13: it shares the modules, and is called even while the shims are on them."""
-    model, during = small.model, []
-    arguments = (small.conditioning(1, 6), small.conditioning(2, 6))
-    options = {"steps": STEPS, "cfg": 3.0, "shape": small.shape}
+    model, during = small_flux.model, []
+    arguments = (small_flux.conditioning(1, 6), small_flux.conditioning(2, 6))
+    options = {"steps": STEPS, "cfg": 3.0, "shape": small_flux.shape}
     plain = sample(model, *arguments, **options)
     text, pooled = arguments[0][0][0], arguments[0][0][1].get("pooled_output")
     extra = {} if pooled is None else {"y": pooled, "guidance": torch.tensor([3.5])}
 
     def call_beside(*_):
-        x, sigma = torch.ones(small.shape), torch.tensor([0.5])
+        x, sigma = torch.ones(small_flux.shape), torch.tensor([0.5])
         during.append(model.model.apply_model(x, sigma, c_crossattn=text, **extra))
 
     call_beside()
@@ -424,12 +425,12 @@ def test_the_unpatched_branch_is_untouched(small, comfy, sample, schedule_of, ap
     assert torch.equal(plain, sample(model, *arguments, **options))
 
 
-def test_clones_before_and_after_the_node(small, pack, sample, schedule_of, apply):
+def test_clones_before_and_after_the_node(small_flux, pack, sample, schedule_of, apply):
     """T14: `clone` copies or shares what is in model_options, depending on the host."""
-    model, schedule = small.model, schedule_of(small.model)
+    model, schedule = small_flux.model, schedule_of(small_flux.model)
     patching = pack.module("nodes.host.patching")
-    arguments = (small.conditioning(1, 6), small.conditioning(2, 9))
-    options = {"steps": STEPS, "cfg": 3.0, "shape": small.shape}
+    arguments = (small_flux.conditioning(1, 6), small_flux.conditioning(2, 9))
+    options = {"steps": STEPS, "cfg": 3.0, "shape": small_flux.shape}
     patched = apply(model, schedule)
     expected = sample(patched, *arguments, **options)
     copied = patched.clone()
@@ -444,7 +445,7 @@ def test_clones_before_and_after_the_node(small, pack, sample, schedule_of, appl
 
 
 def test_the_state_of_a_run_survives_the_copies_of_transformer_options(
-    small, comfy, sample, schedule_of, apply
+    small_flux, comfy, sample, schedule_of, apply
 ):
     """T16: every call gets a new dict."""
     seen, reports = [], []
@@ -455,10 +456,10 @@ def test_the_state_of_a_run_survives_the_copies_of_transformer_options(
         seen.append(options)
         return executor(*args, **kwargs)
 
-    patched = apply(small.model, schedule_of(small.model), on_report=reports.append)
+    patched = apply(small_flux.model, schedule_of(small_flux.model), on_report=reports.append)
     kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
-    arguments = (small.conditioning(1, 6), small.conditioning(2, 6))
-    options = {"steps": STEPS, "shape": small.shape}
+    arguments = (small_flux.conditioning(1, 6), small_flux.conditioning(2, 6))
+    options = {"steps": STEPS, "shape": small_flux.shape}
     expected = sample(patched, *arguments, **options)
     watched = patched.clone()
     watched.add_wrapper_with_key(kind, "watch", watch)
@@ -467,9 +468,9 @@ def test_the_state_of_a_run_survives_the_copies_of_transformer_options(
     assert reports[1].cells_reused > 0
 
 
-def test_another_packs_model_function_wrapper_stays_in_use(small, sample, schedule_of, apply):
+def test_another_packs_model_function_wrapper_stays_in_use(small_flux, sample, schedule_of, apply):
     """T17: that is a single slot, so the engine does not take it."""
-    model, schedule, calls = small.model, schedule_of(small.model), []
+    model, schedule, calls = small_flux.model, schedule_of(small_flux.model), []
 
     def halve(apply_model, args):
         calls.append(1)
@@ -479,8 +480,8 @@ def test_another_packs_model_function_wrapper_stays_in_use(small, sample, schedu
     before.set_model_unet_function_wrapper(halve)
     before = apply(before, schedule)
     after.set_model_unet_function_wrapper(halve)
-    arguments = (small.conditioning(1, 6), small.conditioning(2, 6))
-    options = {"steps": STEPS, "shape": small.shape}
+    arguments = (small_flux.conditioning(1, 6), small_flux.conditioning(2, 6))
+    options = {"steps": STEPS, "shape": small_flux.shape}
     first = sample(before, *arguments, **options)
     assert torch.equal(first, sample(after, *arguments, **options))
     assert not torch.equal(first, sample(apply(model, schedule), *arguments, **options))
@@ -560,10 +561,8 @@ def test_a_token_count_that_changes_forces_computing(small_flux, comfy, sample, 
 def test_blocks_nobody_calls_are_reported(small_flux, sample, schedule_of, apply):
     """T20: another node's patches replace all blocks and call none of them."""
     model, reports = small_flux.model.clone(), []
-    for i in range(2):
-        model.set_model_patch_replace(lambda args, extra: args, "dit", "double_block", i)
-    for i in range(3):
-        model.set_model_patch_replace(lambda args, extra: args, "dit", "single_block", i)
+    for place in (("double_block", 0), ("single_block", 0), ("single_block", 1)):
+        model.set_model_patch_replace(lambda args, extra: args, "dit", *place)
     patched = apply(model, schedule_of(model), on_report=reports.append)
     arguments = (small_flux.conditioning(1, 6), small_flux.conditioning(2, 6))
     sample(patched, *arguments, steps=STEPS, shape=small_flux.shape)
@@ -579,16 +578,16 @@ def test_a_schedule_of_another_family_is_refused_at_once(pack, small_of, schedul
             if other is not subject:
                 with pytest.raises(errors.ModelMismatchError):
                     apply(subject.model, schedule_of(other.model))
-    with pytest.raises(errors.ModelMismatchError, match=r"3 single.*4 single"):
+    with pytest.raises(errors.ModelMismatchError, match=r"2 single.*4 single"):
         apply(small_of("flux", depth_single_blocks=4).model, schedule_of(subjects[1].model))
 
 
-def test_a_run_prints_nothing(small, sample, schedule_of, apply, capfd):
+def test_a_run_prints_nothing(small_flux, sample, schedule_of, apply, capfd):
     """T25: no debug leftovers; the one line of a run goes through logging."""
-    patched = apply(small.model, schedule_of(small.model))
-    arguments = (small.conditioning(1, 6), small.conditioning(2, 6))
+    patched = apply(small_flux.model, schedule_of(small_flux.model))
+    arguments = (small_flux.conditioning(1, 6), small_flux.conditioning(2, 6))
     capfd.readouterr()
-    sample(patched, *arguments, steps=STEPS, shape=small.shape)
+    sample(patched, *arguments, steps=STEPS, shape=small_flux.shape)
     assert "" == capfd.readouterr().out
 
 
