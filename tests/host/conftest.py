@@ -95,6 +95,22 @@ def pack(comfy) -> Pack:
 
 
 @pytest.fixture(scope="session")
+def run_node(comfy):
+    """`run_node("nodes_custom_sampler", "BasicScheduler", model, ...)` -> outputs of a host's node.
+
+    Positional arguments alone, for the name of a node's function is not the same in all releases.
+    """
+
+    def run(module: str, name: str, *args: Any) -> tuple:
+        node = getattr(importlib.import_module(f"comfy_extras.{module}"), name)
+        if hasattr(node, "define_schema"):
+            return node.execute(*args).args
+        return getattr(node(), node.FUNCTION)(*args)  # most were of the old kind in 0.3.75
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def tiny_pixart(comfy):
     """Factory of a ModelPatcher round a random real PixArtMS; latents are (N, 4, 36, 36).
 

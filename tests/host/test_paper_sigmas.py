@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,9 +24,9 @@ def node(pack):
 
 
 @pytest.fixture
-def custom(comfy):
-    """The host's custom sampling nodes."""
-    return importlib.import_module("comfy_extras.nodes_custom_sampler")
+def custom(run_node):
+    """The host's custom sampling nodes: `custom("KSamplerSelect", "euler")` -> outputs."""
+    return partial(run_node, "nodes_custom_sampler")
 
 
 @pytest.fixture
@@ -35,14 +35,13 @@ def sample_custom(custom, conditioning):
 
     def run(model, sigmas, sampler="euler", latent=None, prompt=None):
         first = [
-            custom.RandomNoise.execute(noise_seed=1).result[0],
-            custom.BasicGuider.execute(model, prompt or conditioning(1)).result[0],
-            custom.KSamplerSelect.execute(sampler).result[0],
+            custom("RandomNoise", 1)[0],
+            custom("BasicGuider", model, prompt or conditioning(1))[0],
+            custom("KSamplerSelect", sampler)[0],
         ]
         empty = torch.zeros(1, 4, 36, 36) if latent is None else latent
         with torch.inference_mode():
-            done = custom.SamplerCustomAdvanced.execute(*first, sigmas, {"samples": empty})
-        return done.result[0]["samples"]
+            return custom("SamplerCustomAdvanced", *first, sigmas, {"samples": empty})[0]["samples"]
 
     return run
 
@@ -113,7 +112,7 @@ def test_two_samplers_in_a_row_meet_the_rows_of_one(
     """Where the schedule states its levels, a part of them is the same part of its rows."""
     model, schedule = tiny_pixart(flow=kind == "flow"), random_schedule(5, steps=STEPS)
     if kind == "karras":
-        sigmas = custom.BasicScheduler.execute(model, "karras", STEPS, 1.0).result[0]
+        (sigmas,) = custom("BasicScheduler", model, "karras", STEPS, 1.0)
     else:
         sigmas = node.sigmas(model, node.flux if kind == "flow" else node.pixart, STEPS, 256, 256)
     sampling = {"sigmas": [float(f"{level:.7g}") for level in sigmas.tolist()]}

@@ -40,7 +40,8 @@ Z_IMAGE = LUMINA | {
 def text(comfy):
     def build(seed: int, tokens: int = 6, width: int = 24):
         generator = torch.Generator().manual_seed(seed)
-        return [[torch.randn(1, tokens, width, generator=generator), {}]]
+        text = torch.randn(1, tokens, width, generator=generator)
+        return [[text, {"pooled_output": None}]]  # as the host's text encoders give it
 
     return build
 
