@@ -166,21 +166,22 @@ def test_tiles_are_computed_and_the_report_says_so(order, small, sample, schedul
 
 @pytest.mark.parametrize("schedule", ["standard_static", "looped_uniform"])
 def test_context_windows_have_values_of_their_own(schedule, small, equals_reference):
-    """T6: the host's windows, here over rows, all carry the uuid of their conditioning."""
+    """T6: the host's windows, here over rows, all carry the uuid of their conditioning.
+
+    Set up as its node ContextWindowsManual does.
+    """
     rows = small.shape[2]
-    node = host_node("nodes_context_windows", "ContextWindowsManualNode")
-    windowed = first_output(
-        node.execute(
-            small.model,
-            context_length=rows,
-            context_overlap=rows // 2,
-            context_schedule=schedule,
-            context_stride=1,
-            closed_loop=False,
-            fuse_method="flat",
-            dim=2,
-        )
+    windows = importlib.import_module("comfy.context_windows")
+    windowed = small.model.clone()
+    handler = windowed.model_options["context_handler"] = windows.IndexListContextHandler(
+        context_schedule=windows.get_matching_context_schedule(schedule),
+        fuse_method=windows.get_matching_fuse_method("flat"),
+        context_length=rows,
+        context_overlap=rows // 2,
+        dim=2,
     )
+    handler.causal_window_fix = False  # of newer hosts, for films: one more row than PixArt takes
+    windows.create_prepare_sampling_wrapper(windowed)
     shape = (1, small.shape[1], 2 * rows, small.shape[3])
     arguments = (small.conditioning(1, 6), small.conditioning(2, 9))
     outcome = equals_reference(with_model(small, windowed), *arguments, cfg=2.0, shape=shape)
