@@ -77,14 +77,17 @@ class CalibrationPrompts:
         )
 
     def drawn(self, count: int, *, seed: int) -> CalibrationPrompts:
-        """`count` of the prompts, drawn without replacement by `seed`, in file order."""
+        """`count` of the prompts, drawn without replacement by `seed`, in the order of drawing.
+
+        Files are often sorted by subject; in this order every first few are a fair sample of all.
+        """
         if not 1 <= count <= len(self.prompts):
             raise PromptSetError(
                 f"{count} prompts were asked of '{self.source}', which has {len(self.prompts)}; "
                 f"ask for 1 to {len(self.prompts)}."
             )
         chosen = np.random.default_rng(seed).permutation(len(self.prompts))[:count]
-        prompts = tuple(self.prompts[i] for i in sorted(chosen))
+        prompts = tuple(self.prompts[i] for i in chosen)
         return CalibrationPrompts(prompts, self.seeds_per_prompt, self.seed, self.source)
 
 
