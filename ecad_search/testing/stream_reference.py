@@ -91,7 +91,7 @@ class StreamReference(SlowReference):
         last = self._last_steps.get(name)
         if last is None:
             return np.ones_like(self._compute[0])
-        return self._compute[last + 1 : self._step + 1].any(axis=0)
+        return np.logical_or.reduce(self._compute[last + 1 : self._step + 1], axis=0)
 
     def _forget(self, name: Name) -> None:
         self._last_steps.pop(name, None)
