@@ -105,9 +105,9 @@ def test_batching_may_change_from_call_to_call(
     arguments = (conditioning(1), conditioning(2))
     steady = sample(patched, *arguments, cfg=3.0)
 
-    def memory_required(shape, **_):
-        asked.append(shape[0])
-        return 1e30 if shape[0] > 1 and len(asked) % 3 else 0
+    def memory_required(input_shape, **_):
+        asked.append(input_shape[0])
+        return 1e30 if input_shape[0] > 1 and len(asked) % 3 else 0
 
     monkeypatch.setattr(model.model, "memory_required", memory_required)
     flipping = sample(patched, *arguments, cfg=3.0)
