@@ -223,7 +223,7 @@ class Bench:
                 report.predicted_bytes,
                 tuple(m for m in report.messages if not schedule.compute.all()),
             )
-        del model, cached
+        del model
         gc.collect()
         self.management.unload_all_models()
         self.management.soft_empty_cache()

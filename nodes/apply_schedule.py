@@ -27,7 +27,10 @@ class ApplySchedule(io.ComfyNode):
             search_aliases=["cache", "speed up", "reuse"],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input("model", tooltip="A diffusion transformer such as FLUX or PixArt, or the ECAD Demo Model."),
+                io.Model.Input(
+                    "model",
+                    tooltip="A diffusion transformer such as FLUX or PixArt, or the ECAD Demo Model.",
+                ),
                 ScheduleType.Input("schedule", tooltip="A schedule made for this model."),
                 field(
                     io.Boolean,
@@ -48,8 +51,8 @@ class ApplySchedule(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "Where stored outputs lie: 'gpu' beside the model, the fastest; 'cpu' in "
-                        "main memory, copied in the background, for cards that the model fills. The "
-                        "node shows how much a run will hold when it starts."
+                        "main memory, copied in the background, for cards that the model fills. "
+                        "When a run starts, the node shows how much it will hold."
                     ),
                 ),
             ],

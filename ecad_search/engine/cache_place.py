@@ -122,7 +122,9 @@ class _Lane:
     def _start(self, held: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event]:
         with torch.cuda.stream(self._stream):  # after the copy away, which is in the same stream
             value = held.to(self._device, non_blocking=True)
-            return value, self._stream.record_event()
+            arrived = torch.cuda.Event()
+            arrived.record(self._stream)
+            return value, arrived
 
 
 PLACES: dict[str, type[BesideModel] | type[InMainMemory]] = {
