@@ -29,7 +29,7 @@ class ApplySchedule(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="A diffusion transformer such as FLUX or PixArt, or the ECAD Demo Model.",
+                    tooltip="A diffusion transformer such as FLUX, or the ECAD Demo Model.",
                 ),
                 ScheduleType.Input("schedule", tooltip="A schedule made for this model."),
                 field(
