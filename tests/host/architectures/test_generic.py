@@ -103,7 +103,7 @@ class TestMochi(GenericContract):
 STABLE_AUDIO = {
     "audio_model": "dit1.0",
     "io_channels": 8,
-    "embed_dim": 64,
+    "embed_dim": 768,  # heads of the text, 768 wide, have to go into these
     "depth": 3,
     "num_heads": 2,
     "cond_token_dim": 768,
