@@ -83,7 +83,6 @@ class Run:
         self.bypassed_calls = 0
         self.shim_calls = 0
         self._itemsize = itemsize
-        self._device: torch.device | None = None
         self._irregular = False
         self._row: int | None = None
         self._last_rows: dict[Hashable, int] = {}  # per stream
@@ -125,7 +124,6 @@ class Run:
         self._row = row
         self.evaluations += 1
         whole = self._rounds.begin_evaluation(shape)
-        self._device = device
         executed, uncached = self._executed_macs, self._uncached_macs
         needed = self.liveness.read[row] | self.liveness.kept_after[row]
         for stream in self._last_rows if whole else ():
@@ -164,12 +162,13 @@ class Run:
         *,
         shape: Shape | None = None,
         network: Hashable = None,
+        device: torch.device | None = None,
     ) -> Iterator[Call | None]:
         """One forward pass for these streams, in the order of its batch; yields None if bypassed.
 
         `shape` is that of its latents, `network` whatever makes the model another one, such as
-        blocks that patches replace. `Rounds` says which calls are bypassed; they neither read nor
-        write.
+        blocks that patches replace, `device` where it runs. `Rounds` says which calls are bypassed;
+        they neither read nor write.
         """
         known = self._row is not None and dimensions.batch % max(len(streams), 1) == 0
         streams = self._rounds.admitted(streams, shape) if known else ()
@@ -188,8 +187,8 @@ class Run:
         if self.evaluations == 1:
             self._calls_of_first_evaluation.append((len(streams), dimensions))
         call = Call(self, streams)
-        if self._device is not None:
-            self.store.place.expect(call.expected(), self._device)
+        if device is not None:
+            self.store.place.expect(call.expected(), device)
         outer = self.current_call
         self._slot.call = call
         finished = False

@@ -420,7 +420,11 @@ def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
     known = any(executor.class_obj is model for model in sampling.models)
     streams = streams_of(options) if known else ()
     call = run.model_call(
-        streams, dimensions, shape=tuple(x.shape), network=network_of(options)
+        streams,
+        dimensions,
+        shape=tuple(x.shape),
+        network=network_of(options),
+        device=x.device,
     )
     with call as made:
         interrupts = (comfy.model_management.InterruptProcessingException,)

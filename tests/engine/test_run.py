@@ -13,6 +13,7 @@ from torch import nn
 from ecad_search.architectures import sized
 from ecad_search.core.architecture import Dimensions
 from ecad_search.core.schedule import Schedule
+from ecad_search.engine.cache_place import BesideModel
 from ecad_search.engine.rounds import Stream
 from ecad_search.engine.run import Run
 from ecad_search.engine.shims import shimmed
@@ -65,6 +66,22 @@ def call(run, transformer, streams="c", x=None):
 
 def shims(run, transformer):
     return shimmed(run, transformer)
+
+
+def test_values_are_expected_on_the_device_of_their_call():
+    """Several GPUs sample side by side, each with streams of its own."""
+    place, transformer = BesideModel(), model()
+    expected: list[tuple[int, str]] = []
+    place.expect = lambda held, device: expected.append((len(list(held)), device.type))
+    run = run_of(1, place=place)
+    with shims(run, transformer):
+        for sigma in SIGMAS[:2]:
+            with run.evaluation(sigma, torch.device("cpu")):
+                for stream, device in ("a", "cpu"), ("b", "meta"):
+                    x = torch.zeros(1, 5, 4, device=device)
+                    with run.model_call(stream, Dimensions(4, 1, 5, 3), device=x.device):
+                        transformer.blocks[0].attn(x)
+    assert [(0, "cpu"), (0, "meta"), (1, "cpu"), (1, "meta")] == expected
 
 
 def test_a_reused_step_gives_the_last_computed_value():
