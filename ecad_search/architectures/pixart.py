@@ -68,7 +68,7 @@ def _make(
         id=id,
         display_name=display_name,
         family="pixart",
-        groups=(BlockGroup("blocks", "blocks", counts["blocks"], components),),
+        groups=(BlockGroup("blocks", "blocks", counts["blocks"], components, kind="pixart"),),
         hidden=settings["hidden"],
         pixels_per_token=settings["pixels_per_token"],
         text_tokens=settings["text_tokens"],

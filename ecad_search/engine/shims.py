@@ -12,6 +12,7 @@ from .blocks import Block, Forward, Shim, blocks_of
 from .flux_blocks import double_block_shims, single_block_shims
 from .joint_blocks import joint_block_shims
 from .leaf_shims import leaf_shims
+from .pixart_blocks import pixart_block_shims
 from .self_check import checked_shims
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ KINDS: dict[str, Callable[[Run, Block, set[int]], Iterator[Shim]]] = {
     "flux_double": double_block_shims,
     "flux_single": single_block_shims,
     "joint": joint_block_shims,
+    "pixart": pixart_block_shims,
 }
 
 

@@ -135,6 +135,7 @@ class ArchitectureContract:
     tokens: ClassVar[tuple[int, int]] = (6, 9)  # text lengths; unequal ones split a CFG pair
     cost_tolerance: ClassVar[float] = 0.0  # relative; a family that needs one says why
     steps: ClassVar[int] = 6
+    wider: ClassVar[int] = 4  # latent cells, of a picture that is not square: whole patches
 
     @pytest.fixture
     def subject(self) -> Subject:
@@ -221,7 +222,7 @@ class ArchitectureContract:
 
         schedule, reports = random_rows(9), []
         streams = self._streams(subject, self.tokens[0])
-        shape = (2, *subject.shape[1:-1], subject.shape[-1] + 4)
+        shape = (2, *subject.shape[1:-1], subject.shape[-1] + self.wider)
         options = {"steps": self.steps, "cfg": 3.0, "shape": shape}
         model = apply(subject.model, schedule, on_report=reports.append)
         fast = sample(model, *streams, **options)
