@@ -18,6 +18,7 @@ from .image_reward_scorer import ImageRewardScorer
 from .import_schedule import ImportSchedule
 from .paper_sigmas import PaperSigmas
 from .pick_from_front import PickFromFront
+from .quick_schedule import QuickSchedule
 from .reference_similarity_scorer import ReferenceSimilarityScorer
 from .sampler_settings import SamplerSettingsNode
 from .save_schedule import SaveSchedule
@@ -37,6 +38,7 @@ MENU: list[type[io.ComfyNode]] = [
     ReferenceSimilarityScorer,
     ImageRewardScorer,
     CombineScorers,
+    QuickSchedule,
     SearchNode,
     CompareSchedules,
     FrontPlot,

@@ -170,6 +170,11 @@ class SearchNode(io.ComfyNode):
                     advanced=True,
                     tooltip="ecad+: how sure to be that a candidate is worse before dropping it.",
                 ),
+                FrontType.Input(
+                    "start_front",
+                    optional=True,
+                    tooltip="Schedules to begin with: of ECAD Quick Schedule or another search.",
+                ),
             ],
             outputs=[
                 FrontType.Output(
@@ -210,6 +215,7 @@ class SearchNode(io.ComfyNode):
         offspring: int = 0,
         first_samples: int = 4,
         confidence: float = 0.9,
+        start_front: Front | None = None,
     ) -> io.NodeOutput:
         settings = SearchSettings(
             mode=mode,
@@ -225,6 +231,8 @@ class SearchNode(io.ComfyNode):
         renderer = Renderer(model, vae, calibration, sampler_settings)
         identity = {**renderer.identity(), "scorer": scorer.name}
         seeds = [] if start_from is None else [start_from]
+        if start_front is not None:
+            seeds += [p.schedule for p in start_front.members if not p.is_reference]
         name = journal.strip() or default_name(identity, settings, seeds)
         front_path = result_path(name, ".front.json")
         with Journal(result_path(name, ".jsonl"), identity) as records:

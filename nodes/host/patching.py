@@ -89,6 +89,7 @@ class CacheConfig:
     options: CacheOptions
     on_report: Callable[[RunReport], None] | None
     on_plan: Callable[[int], None] | None = None
+    run: type[Run] = Run
 
 
 def apply_schedule(
@@ -98,15 +99,16 @@ def apply_schedule(
     options: CacheOptions = CacheOptions(),
     on_report: Callable[[RunReport], None] | None = None,
     on_plan: Callable[[int], None] | None = None,
+    run: type[Run] = Run,
 ) -> comfy.model_patcher.ModelPatcher:
     """A clone of `model` whose samplings follow `schedule`; `on_report` is told after each of them.
 
-    `on_plan` is told before each how many bytes it is going to hold. A schedule applied before is
-    replaced. Raises ModelMismatchError when it does not fit.
+    `on_plan` is told before each how many bytes it is going to hold; `run` holds their state. A
+    schedule applied before is replaced. Raises ModelMismatchError when it does not fit.
     """
     require_runnable(schedule)
     schedule.require_fit(detect_architecture(model))
-    config = CacheConfig(schedule, options, on_report, on_plan)
+    config = CacheConfig(schedule, options, on_report, on_plan, run)
     patched = without_schedule(model)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, OuterSample(config))
     patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, prepare_sampling)
@@ -319,7 +321,7 @@ def new_run(
     schedule, options = sampling.config.schedule, sampling.config.options
     function = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
     levels = [float(sigma) for sigma in sigmas.tolist()]
-    return Run(
+    return sampling.config.run(
         schedule,
         architecture,
         sigmas=levels,

@@ -1,0 +1,178 @@
+"""Measures on a loaded model what `evolution.quick` wants to know: a few reuses, and what they do.
+
+Each sample is sampled uncached once. On the way every prediction of the guider is kept, and at one
+step it is tried what each component is good for. A gap is then measured by another sampling, which
+takes the kept predictions up to the gap's start, for there nothing differs yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ...ecad_search.core.schedule import Schedule
+from ...ecad_search.engine.profile import ProbingRun, benefits, probing_schedule
+from ...ecad_search.engine.run import Run
+from ...ecad_search.errors import SearchError
+from ...ecad_search.evolution import quick
+from ...ecad_search.evolution.quick import Gap, Measured, Plan
+from .patching import CacheOptions, apply_schedule, sampling_in
+from .rendering import Renderer
+
+KEY = "ecad_profile"
+
+
+@dataclass(eq=False)
+class Recorder:
+    """A PREDICT_NOISE wrapper that keeps every prediction and probes one step (-1: none)."""
+
+    probed: int
+    units: Sequence[Any]  # of cells, (n_cells,) each
+    predictions: list[tuple[int, torch.Tensor]] = field(default_factory=list)  # with their steps
+    benefits: Any = None
+
+    def __call__(
+        self, executor: Any, x: Any, timestep: Any, model_options: Any = None, *args: Any, **kw: Any
+    ) -> Any:
+        sampling = sampling_in(model_options)
+        if sampling is None or not isinstance(sampling.run, ProbingRun):
+            return executor(x, timestep, model_options, *args, **kw)
+        run = sampling.run
+        step = run.sigma_steps.step(float(timestep.max()))
+        again = x.clone()
+        if step != self.probed or self.benefits is not None:
+            prediction = executor(x, timestep, model_options, *args, **kw)
+        else:
+            with run.holding():
+                prediction = executor(x, timestep, model_options, *args, **kw)
+            self.benefits = benefits(
+                run,
+                self.units,
+                prediction,
+                lambda: executor(again.clone(), timestep, model_options, *args, **kw),
+            )
+        self.predictions.append((step, prediction.clone()))
+        return prediction
+
+
+class Replay:
+    """A PREDICT_NOISE wrapper that gives the kept predictions of the steps before `start`."""
+
+    def __init__(self, predictions: Sequence[tuple[int, torch.Tensor]], start: int) -> None:
+        self.known = [kept for _, kept in takewhile(lambda made: made[0] < start, predictions)]
+        self.given = 0
+
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.given == len(self.known):
+            return executor(*args, **kwargs)
+        self.given += 1
+        return self.known[self.given - 1].clone()
+
+
+class Uncached(NamedTuple):
+    """One sample: its predictions with their steps, and the final latent, (1, ...) on the CPU."""
+
+    predictions: list[tuple[int, torch.Tensor]]
+    latent: torch.Tensor
+
+
+@dataclass(eq=False)
+class Profiler:
+    """One profile of the first `samples` samples of the renderer's calibration.
+
+    `prepared` says of a schedule on which noise levels it is made. `on_images` hears how many
+    images' work is done, of `quick.IMAGES`, and what is being done.
+    """
+
+    renderer: Renderer
+    samples: int
+    prepared: Callable[[Schedule], Schedule]
+    on_images: Callable[[float, str], None]
+    done: float = 0.0
+    uncached: list[Uncached] = field(default_factory=list)
+
+    def profile(self) -> tuple[Plan, list[Measured]]:
+        renderer, architecture = self.renderer, self.renderer.architecture
+        unit = quick.units(architecture)
+        units = [unit == number for number in range(int(unit.max()) + 1)]
+        steps = quick.probed_steps(renderer.steps, len(units), self.samples)
+        found = []
+        for sample, probed in enumerate(steps):
+            found.append(self.sample_uncached(sample, probed, units))
+        known = [shares for shares in found if shares is not None]
+        if not known:
+            raise SearchError(
+                "Reusing every component of this model changed nothing, so there is nothing to "
+                "choose by; sample once under a FORA schedule and read its report."
+            )
+        plan = quick.plan_of(
+            architecture, renderer.steps, renderer.workload, np.mean(known, axis=0)
+        )
+        measured: list[Measured] = []
+        for number, gap in enumerate(quick.probes(plan, quick.GAPS_SHARE * self.images_left)):
+            measured.append(self.measured(plan, (gap,), number % self.samples, "gaps"))
+        number = 0
+        while (wish := quick.worth_measuring(plan, measured, self.samples, number)) is not None:
+            gaps, sample = wish
+            if plan.images(gaps) > self.images_left:
+                break
+            measured.append(self.measured(plan, gaps, sample, "schedules"))
+            number += 1
+        return plan, measured
+
+    @property
+    def images_left(self) -> float:
+        return quick.IMAGES - self.done
+
+    def sample_uncached(self, sample: int, probed: int, units: Sequence[Any]) -> Any:
+        """What each unit is good for at the step `probed`; None if that cannot be told there."""
+        recorder = Recorder(probed, units)
+        steps = [] if probed < 0 else [probed]
+        schedule = probing_schedule(self.renderer.architecture, self.renderer.steps, steps)
+        latent = self._sampled(recorder, schedule, ProbingRun, sample, 1.0, "uncached")
+        self.uncached.append(Uncached(recorder.predictions, latent))
+        self.done += quick.probing_cost(self.renderer.steps, len(units)) if steps else 0.0
+        return recorder.benefits
+
+    def measured(self, plan: Plan, gaps: tuple[Gap, ...], sample: int, what: str) -> Measured:
+        predictions, uncached = self.uncached[sample]
+        replay = Replay(predictions, gaps[0].start)
+        schedule = plan.schedule(gaps, name="profile")
+        latent = self._sampled(replay, schedule, Run, sample, plan.images(gaps), what)
+        return Measured(gaps, sample, relative_drift(latent, uncached))
+
+    def _sampled(
+        self,
+        wrapper: Any,
+        schedule: Schedule,
+        run: type[Run],
+        sample: int,
+        images: float,
+        what: str,
+    ) -> torch.Tensor:
+        model = self.renderer.model.clone()
+        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, wrapper)  # around the schedule's
+        options = CacheOptions(
+            fix_small_latents=self.renderer.settings.fix_small_latents, quiet=True
+        )
+        model = apply_schedule(model, self.prepared(schedule), options=options, run=run)
+        before = self.done
+        parts = self.renderer.sample(
+            model, (sample,), lambda share: self.on_images(before + share * images, what)
+        )
+        latent = next(iter(parts)).latents
+        self.done = before + images
+        return latent
+
+
+def relative_drift(latent: torch.Tensor, uncached: torch.Tensor) -> float:
+    """Mean squared difference as a share of the mean square; nothing is worse than `WORST`."""
+    difference = (latent.double() - uncached.double()).square().mean()
+    drift = float(difference / uncached.double().square().mean())
+    return drift if drift < quick.WORST_DRIFT else quick.WORST_DRIFT  # and so is not-a-number

@@ -1,0 +1,273 @@
+"""Quick schedules: rings, probes, the regression, and shortest paths against brute force."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecad_search import architectures
+from ecad_search.core import presets
+from ecad_search.core.architecture import Workload
+from ecad_search.core.cost import relative_cost
+from ecad_search.errors import SearchError
+from ecad_search.evolution import quick
+from ecad_search.evolution.quick import Gap, Measured, Plan, Prediction
+
+PIXART = architectures.sized("pixart", {"blocks": 2}, hidden=32)
+FLUX = architectures.sized("flux", {"double_blocks": 1, "single_blocks": 2}, hidden=64)
+WORKLOAD = Workload(batch=1, width=256, height=256)
+
+
+def plan_for(architecture=PIXART, steps=8, seed=0) -> Plan:
+    rng = np.random.default_rng(seed)
+    n_units = int(quick.units(architecture).max()) + 1
+    return quick.plan_of(architecture, steps, WORKLOAD, rng.random(n_units))
+
+
+def prediction_of(plan: Plan, seed: int, echoes=(0.3, 1.0)) -> Prediction:
+    logs = np.random.default_rng(seed).normal(-5, 2, len(plan.gaps))
+    return Prediction(plan, logs, 0.0, echoes, 0.1)
+
+
+def every_path(plan: Plan, start: int = 0) -> Iterator[tuple[Gap, ...]]:
+    """The gaps of every schedule there is from the full step `start` on."""
+    if start == plan.steps:
+        yield ()
+        return
+    yield from every_path(plan, start + 1)
+    for gap in plan.gaps:
+        if gap.start == start:
+            for rest in every_path(plan, gap.stop):
+                yield (gap, *rest)
+
+
+def added_up(prediction: Prediction, gaps: tuple[Gap, ...]) -> float:
+    """The sum that `solve` minimises."""
+    plan, total, before = prediction.plan, 0.0, None
+    for gap in gaps:
+        beside = before is not None and before.stop == gap.start
+        drifts = prediction.gap_drifts(before.length if beside else 0)
+        total += drifts[plan.index[gap]]
+        before = gap
+    return total
+
+
+def rounded_cost(plan: Plan, gaps: tuple[Gap, ...]) -> int:
+    full = quick.COST_UNITS // plan.steps
+    rings = np.round(plan.ring_costs / plan.full_cost * full).astype(int)
+    steps = plan.steps - sum(gap.length for gap in gaps)
+    return steps * full + sum(gap.length * int(rings[gap.ring]) for gap in gaps)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(2, 6),
+    st.integers(0, 10_000),
+    st.tuples(st.floats(0, 1), st.floats(0, 3)),
+    st.sampled_from([PIXART, FLUX]),
+)
+def test_no_schedule_is_better_at_its_cost_than_the_one_that_is_found(
+    steps, seed, echoes, architecture
+):
+    plan = plan_for(architecture, steps, seed)
+    prediction = prediction_of(plan, seed, echoes)
+    best: dict[int, float] = {}
+    for gaps in every_path(plan):
+        spent = rounded_cost(plan, gaps)
+        best[spent] = min(best.get(spent, np.inf), added_up(prediction, gaps))
+    falling, expected = np.inf, []
+    for spent in sorted(best):
+        if best[spent] < falling:
+            falling = best[spent]
+            expected.append((spent, falling))
+    found = quick.solve(prediction)
+    assert [spent for spent, _ in expected] == [rounded_cost(plan, c.gaps) for c in found]
+    np.testing.assert_allclose([d for _, d in expected], [c.drift for c in found], rtol=1e-9)
+    np.testing.assert_allclose(
+        [c.drift for c in found], [added_up(prediction, c.gaps) for c in found], rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("architecture", [PIXART, FLUX])
+def test_a_choice_costs_what_its_schedule_costs(architecture):
+    plan = plan_for(architecture)
+    for choice in quick.solve(prediction_of(plan, 3)):
+        schedule = plan.schedule(choice.gaps)
+        assert choice.cost == pytest.approx(relative_cost(schedule, WORKLOAD), rel=1e-9)
+        assert np.array_equal(schedule.compute, schedule.canonical().compute)
+
+
+@given(st.integers(0, 1000), st.sampled_from([PIXART, FLUX]))
+def test_rings_lie_one_in_another_and_leave_something_to_reuse(seed, architecture):
+    rings = plan_for(architecture, seed=seed).rings
+    assert not rings[0].any()
+    for inner, outer in itertools.pairwise(rings):
+        assert np.array_equal(inner, inner & outer)
+        assert inner.sum() < outer.sum() < architecture.n_cells
+
+
+def test_a_ring_begins_with_what_helps_most_for_its_cost():
+    unit = quick.units(PIXART)
+    costs = np.bincount(unit, weights=quick.cost.cell_macs(PIXART, WORKLOAD).astype(float))
+    benefits = costs * np.where(np.arange(len(costs)) == 2, 3.0, 1.0)
+    plan = quick.plan_of(PIXART, 8, WORKLOAD, benefits)
+    assert [ring[2] for ring in plan.rings[1:]] == [True] * (len(plan.rings) - 1)
+
+
+def test_components_that_never_help_are_in_no_ring():
+    plan = quick.plan_of(PIXART, 8, WORKLOAD, -np.ones(PIXART.n_cells))
+    assert 1 == len(plan.rings)
+
+
+def test_the_three_components_of_a_flux_single_block_are_one():
+    unit = quick.units(FLUX)
+    assert [0, 1, 2, 3, 3, 3, 4, 4, 4] == unit.tolist()
+    for ring in plan_for(FLUX).rings:
+        assert all(len(set(ring[unit == number])) == 1 for number in range(5))
+
+
+def test_more_steps_than_memory_allows_are_refused():
+    with pytest.raises(SearchError, match="at most 120 steps, got 121"):
+        quick.plan_of(PIXART, 121, WORKLOAD, np.ones(PIXART.n_cells))
+
+
+@given(st.integers(2, 60), st.floats(0.0, 12.0))
+def test_probes_are_different_and_within_the_budget(steps, budget):
+    plan = plan_for(steps=steps)
+    chosen = quick.probes(plan, budget)
+    assert len(chosen) == len(set(chosen))
+    assert sum(plan.images([gap]) for gap in chosen) <= budget + 1e-9
+
+
+@given(st.integers(2, 120), st.integers(1, 400), st.integers(1, 8))
+def test_every_sample_probes_one_step_after_the_first_or_none(steps, n_units, samples):
+    probed = quick.probed_steps(steps, n_units, samples)
+    assert samples == len(probed)
+    assert probed[0] > 0
+    assert all(step == -1 or 0 < step < steps for step in probed)
+
+
+def true_log_drift(plan: Plan, gap: Gap) -> float:
+    """A smooth world: drift grows with length and towards the end, and a ring helps."""
+    left = plan.steps - gap.start - gap.length
+    share = plan.ring_costs[gap.ring] / plan.full_cost
+    return -7 + 1.5 * np.log(gap.length) - 1.2 * np.log(left) - 2 * share
+
+
+def test_what_was_not_measured_is_told_from_what_was():
+    plan = plan_for(steps=12)
+    rng = np.random.default_rng(1)
+    measured = [
+        Measured((gap,), i % 3, float(np.exp(true_log_drift(plan, gap) + rng.normal(0, 0.1))))
+        for i, gap in enumerate(quick.probes(plan, 8.0))
+    ]
+    assert len(measured) < len(plan.gaps) / 4
+    found = quick.predicted(plan, measured)
+    truth = np.array([true_log_drift(plan, gap) for gap in plan.gaps])
+    assert np.std(found.logs - truth) < 0.25 < np.std(truth) / 3
+
+
+def test_a_sample_that_is_more_sensitive_throughout_does_not_change_the_order():
+    plan = plan_for(steps=12)
+    measured = [
+        Measured((gap,), i % 2, float(np.exp(true_log_drift(plan, gap) + 1.5 * (i % 2))))
+        for i, gap in enumerate(quick.probes(plan, 8.0))
+    ]
+    logs = quick.predicted(plan, measured).logs
+    truth = np.array([true_log_drift(plan, gap) for gap in plan.gaps])
+    assert np.corrcoef(logs, truth)[0, 1] > 0.97
+
+
+def test_a_whole_schedule_that_drifts_more_than_its_gaps_raises_the_prediction_of_it():
+    plan = plan_for(steps=12)
+    measured = [
+        Measured((gap,), 0, float(np.exp(true_log_drift(plan, gap))))
+        for gap in quick.probes(plan, 5.0)
+    ]
+    gaps = (Gap(2, 3, 0), Gap(6, 3, 0), Gap(10, 1, 0))
+    before = quick.predicted(plan, measured)
+    expected = 20 * before.drift(gaps)
+    after = quick.predicted(plan, [*measured, Measured(gaps, 0, expected)])
+    assert 3 * before.drift(gaps) < after.drift(gaps)
+    assert after.echoes[1] > before.echoes[1]
+
+
+def test_the_drift_of_several_gaps_lies_between_the_sum_and_its_coherent_end():
+    plan = plan_for()
+    gaps = (Gap(0, 1, 0), Gap(3, 1, 0))
+    logs = np.full(len(plan.gaps), np.log(0.01))
+    apart = Prediction(plan, logs, 0.0, (0.0, 0.0), 0.1).drift(gaps)
+    alike = Prediction(plan, logs, 1.0, (0.0, 0.0), 0.1).drift(gaps)
+    assert 0.02 == pytest.approx(apart)
+    assert 0.04 == pytest.approx(alike)
+    assert 0.0 == Prediction(plan, logs, 1.0, (0.0, 0.0), 0.1).drift(())
+
+
+def test_nothing_measured_is_an_error():
+    with pytest.raises(SearchError, match="No gap was measured"):
+        quick.predicted(plan_for(), [])
+
+
+def test_no_schedule_is_measured_twice_on_one_sample_nor_more_often_than_allowed():
+    plan = plan_for(steps=6)
+    measured = [
+        Measured((gap,), 0, float(np.exp(true_log_drift(plan, gap))))
+        for gap in quick.probes(plan, 2.0)
+    ]
+    first = len(measured)
+    for number in range(20):
+        wish = quick.worth_measuring(plan, measured, 3, number)
+        if wish is None:
+            break
+        gaps, sample = wish
+        drift = sum(np.exp(true_log_drift(plan, gap)) for gap in gaps)
+        measured.append(Measured(gaps, sample, float(drift)))
+    tried = [(one.gaps, one.sample) for one in measured]
+    assert len(tried) == len(set(tried)) > first
+    assert max(sum(gaps == other for other, _ in tried) for gaps, _ in tried) <= quick.MOST_TRIES
+
+
+@given(st.integers(0, 100), st.integers(2, 40))
+def test_thinning_keeps_the_ends_of_cost_and_never_more_than_asked(seed, count):
+    choices = quick.solve(prediction_of(plan_for(steps=10), seed))
+    kept = quick.thinned(choices, count)
+    assert len(kept) <= max(count, 2)
+    assert choices[0] == kept[0]
+    assert [c for c in choices if c in kept] == kept
+
+
+@pytest.mark.parametrize("every", [2, 3, 5])
+def test_fora_is_a_path_of_gaps(every):
+    plan = plan_for(steps=8)
+    schedule = presets.fora(PIXART, 8, every)
+    gaps = quick.gaps_of(schedule)
+    assert gaps is not None
+    assert np.array_equal(schedule.compute, plan.rows(gaps))
+
+
+def test_a_schedule_that_cuts_through_steps_is_no_path_of_empty_rings():
+    assert quick.gaps_of(presets.fora_attention(PIXART, 8, 2)) is None
+
+
+def test_a_front_has_its_predictions_and_the_references_beside_it():
+    plan = plan_for(steps=10)
+    measured = [
+        Measured((gap,), i % 2, float(np.exp(true_log_drift(plan, gap))))
+        for i, gap in enumerate(quick.probes(plan, 4.0))
+    ]
+    front = quick.front_of(plan, measured, WORKLOAD, 2, count=12)
+    names = {point.schedule.name for point in front.references}
+    assert {"uncached-10-steps", "fora-2-10-steps", "fora-5-10-steps"} <= names
+    found = [point for point in front.members if not point.is_reference]
+    assert 6 <= len(found) <= 12
+    for point in found:
+        assert -point.quality == point.schedule.info["objectives"][0]["value"] > 0
+        assert "predicted_drift" == point.schedule.info["objectives"][0]["name"]
+        assert point.cost == relative_cost(point.schedule, WORKLOAD)
+    loaded = type(front).from_json(front.to_json())
+    assert [p.schedule.key for p in front] == [p.schedule.key for p in loaded]
