@@ -89,6 +89,9 @@ def commands() -> argparse.ArgumentParser:
     command = subparsers.add_parser("matrix", help="the tests inside ComfyUI, on several releases")
     command.add_argument("releases", nargs="+", type=Path, metavar="PATH", help="ComfyUI folders")
     command.add_argument("--into", type=Path, metavar="FILE", help="a page to put the table into")
+    command.add_argument(
+        "--brief", action="store_true", help="without the contract of each model family"
+    )
     command.set_defaults(command=run_matrix)
 
     command = subparsers.add_parser(
@@ -159,7 +162,7 @@ def run_tests(options: argparse.Namespace) -> int:
 
 def run_matrix(options: argparse.Namespace) -> int:
     folders = [folder.resolve() for folder in options.releases]
-    outcomes = matrix.run_matrix(ROOT, folders, StatusLine())
+    outcomes = matrix.run_matrix(ROOT, folders, StatusLine(), brief=options.brief)
     table = matrix.table(outcomes)
     print(f"\n{table}", end="")
     if options.into is not None:
