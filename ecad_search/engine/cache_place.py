@@ -21,9 +21,9 @@ class CachePlace(Protocol):
         ...
 
     def load(
-        self, held: torch.Tensor, device: torch.device, *, last_read: bool = False
+        self, held: torch.Tensor, device: torch.device, *, as_held: bool = False
     ) -> torch.Tensor:
-        """The value on `device`, for the caller to write on; `last_read`: nobody loads it again."""
+        """The value on `device`, for the caller to write on, or else `as_held`, without a copy."""
         ...
 
     def clear(self) -> None: ...
@@ -39,9 +39,9 @@ class BesideModel:
         pass
 
     def load(
-        self, held: torch.Tensor, device: torch.device, *, last_read: bool = False
+        self, held: torch.Tensor, device: torch.device, *, as_held: bool = False
     ) -> torch.Tensor:
-        return held if last_read else held.clone()
+        return held if as_held else held.clone()
 
     def clear(self) -> None:
         pass
@@ -69,11 +69,11 @@ class InMainMemory:
             self._lane(device).expect(held)
 
     def load(
-        self, held: torch.Tensor, device: torch.device, *, last_read: bool = False
+        self, held: torch.Tensor, device: torch.device, *, as_held: bool = False
     ) -> torch.Tensor:
         if device.type == "cuda":
             return self._lane(device).bring_back(held)
-        return held if last_read and held.device == device else held.to(device, copy=True)
+        return held if as_held and held.device == device else held.to(device, copy=True)
 
     def clear(self) -> None:
         self._lanes.clear()

@@ -20,7 +20,16 @@ import torch
 from .blocks import Block, Forward, Shim
 from .compiled import python_only, uncompiled
 from .leaf_shims import leaf_shim
-from .short_way import Arguments, Proof, class_signature, defined_beside, gone, is_own_code, may_go
+from .short_way import (
+    Arguments,
+    added_to,
+    begins_rehearsal,
+    class_signature,
+    defined_beside,
+    is_own_code,
+    may_go,
+    rehearse,
+)
 
 if TYPE_CHECKING:
     from .run import Call, Run
@@ -49,10 +58,16 @@ def projection_shim(run: Run, cell: int, part: int, original: Forward) -> Forwar
     @python_only
     def handed() -> tuple[Call | None, torch.Tensor | None]:
         call = run.current_call
-        return call, None if call is None else call.handed.get((cell, part))
+        if call is None:
+            return None, None
+        if call.rehearsal is not None and call.rehearsal.playing:
+            return call, call.rehearsal.play(cell, part)
+        return call, call.handed.get((cell, part))
 
     @python_only
     def store(call: Call, output: torch.Tensor) -> None:
+        if call.rehearsal is not None:
+            call.rehearsal.hear(cell, part, output)
         call.store(cell, output, part)
 
     @wraps(original)
@@ -76,50 +91,55 @@ def double_block_shim(run: Run, block: Block, original: Forward) -> Forward:
     own = is_own_code(module, original) and defined_beside(module, "apply_mod") is not None
 
     @python_only
-    def offered(args: tuple, kwargs: dict) -> tuple[Call | None, Arguments | None]:
-        """The arguments if attention is to be reused."""
+    def offered(args: tuple, kwargs: dict) -> tuple[Call | None, Arguments | None, bool]:
+        """The arguments if attention is to be reused or the short way rehearsed; is there one?"""
         call = run.current_call
         if call is None or not call.storing:
-            return None, None
+            return None, None, False
         arguments = Arguments(signature, args, kwargs)
         tokens = arguments.tensors("img", "txt")
         if tokens is None:
-            return None, None
+            return None, None, False
         call.offer(attn, tokens)
-        return call, arguments if call.available(attn, 2) else None
+        usual = own and arguments.only(DOUBLE_ARGUMENTS)
+        if usual and begins_rehearsal(run, call, "double", block.cells.values()):
+            return call, arguments, True
+        if not call.available(attn, 2):
+            return None, None, False
+        return call, arguments, usual and may_go(run, "double")
 
     @python_only
-    def take(call: Call, name: str, part: int, proof: Proof | None) -> torch.Tensor:
-        value = call.take(block.cells[name], part)
-        if proof is not None:  # a copy, since apply_mod may write on what it gets
-            proof[block.cells[name], part] = value.clone()
-        return value
+    def take(call: Call, name: str, part: int, dims: Any) -> torch.Tensor:
+        if call.rehearsal is not None:
+            return call.rehearsal.play(block.cells[name], part)
+        # Where modulation is told by ranges of tokens, apply_mod writes on what it gets.
+        return call.take(block.cells[name], part, to_read=dims is None)
 
     @python_only
     def mlp_available(call: Call, name: str, tokens: torch.Tensor) -> bool:
+        if call.rehearsal is not None:
+            return False
         call.offer(block.cells[name], [tokens])
         return call.available(block.cells[name])
 
-    def mlp(call: Call, stream: str, tokens: Any, mod: Any, dims: Any, proof: Proof | None) -> Any:
+    def mlp(call: Call, stream: str, tokens: Any, mod: Any, dims: Any) -> Any:
         name = f"{stream}_mlp"
         if mlp_available(call, name, tokens):
-            return take(call, name, 0, proof)
+            return take(call, name, 0, dims)
         normed = getattr(module, f"{stream}_norm2")(tokens)
-        value = getattr(module, name)(apply_mod(normed, 1 + mod.scale, mod.shift, dims))
-        if proof is not None:
-            proof[block.cells[name], 0] = value.clone()
-        return value
+        return getattr(module, name)(apply_mod(normed, 1 + mod.scale, mod.shift, dims))
 
-    def short(call: Call, arguments: Arguments, proof: Proof | None) -> Any:
+    def short(call: Call, arguments: Arguments, given: dict[str, torch.Tensor]) -> Any:
         vec = arguments["vec"]
         owns_modulation = getattr(module, "img_mod", None) is not None
         mods = (module.img_mod(vec), module.txt_mod(vec)) if owns_modulation else vec
         streams = []
         for part, (stream, (mod1, mod2)) in enumerate(zip(("img", "txt"), mods, strict=True)):
-            tokens, dims = arguments[stream], arguments[f"modulation_dims_{stream}"]
-            tokens = tokens + apply_mod(take(call, "attn", part, proof), mod1.gate, None, dims)
-            output = mlp(call, stream, tokens, mod2, dims, proof)
-            streams.append(tokens + apply_mod(output, mod2.gate, None, dims))
+            tokens, dims = given[stream], arguments[f"modulation_dims_{stream}"]
+            output = take(call, "attn", part, dims)
+            tokens = tokens + apply_mod(output, mod1.gate, None, dims)
+            output = mlp(call, stream, tokens, mod2, dims)
+            streams.append(added_to(tokens, apply_mod(output, mod2.gate, None, dims)))
         img, txt = streams
         if txt.dtype == torch.float16:
             txt = torch.nan_to_num(txt, nan=0.0, posinf=65504, neginf=-65504)
@@ -137,19 +157,21 @@ def double_block_shim(run: Run, block: Block, original: Forward) -> Forward:
 
     @wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        call, arguments = offered(args, kwargs)
+        call, arguments, has_short_way = offered(args, kwargs)
         if call is None or arguments is None:
             return original(*args, **kwargs)
-        if not (own and may_go(run, "double") and arguments.only(DOUBLE_ARGUMENTS)):
+        if not has_short_way:
             return long(call, args, kwargs)
-        return gone(
+        given = {name: arguments[name] for name in ("img", "txt")}
+        if call.rehearsal is None:
+            return short(call, arguments, given)
+        given = {name: tokens.clone() for name, tokens in given.items()}
+        return rehearse(
             run,
             call,
             "double",
-            lambda proof: short(call, arguments, proof),
-            lambda: arguments.call(
-                original, img=arguments["img"].clone(), txt=arguments["txt"].clone()
-            ),
+            lambda: original(*args, **kwargs),
+            lambda: short(call, arguments, given),
         )
 
     return uncompiled(forward)
@@ -171,8 +193,8 @@ def last_layer_shim(run: Run, block: Block, original: Forward) -> Forward:
         call = run.current_call
         if call is None:
             return None, x, None
-        if (out, 0) in call.handed:
-            return call, x, call.handed[out, 0]
+        if call.rehearsal is not None and call.rehearsal.playing:
+            return call, x, call.rehearsal.play(out)
         if not call.storing or out not in call.given:  # somebody else's block calls the layer
             return None, x, None
         if call.reused[attn] and call.reused[mlp]:  # the short way: x is made of stored values
@@ -198,6 +220,8 @@ def last_layer_shim(run: Run, block: Block, original: Forward) -> Forward:
 
     @python_only
     def store(call: Call, output: torch.Tensor) -> None:
+        if call.rehearsal is not None:
+            call.rehearsal.hear(out, 0, output)
         call.store(out, output)
 
     @wraps(original)
@@ -222,7 +246,7 @@ def single_block_shim(run: Run, block: Block, original: Forward) -> Forward:
 
     @python_only
     def reused(args: tuple, kwargs: dict) -> tuple[Call | None, Arguments | None, bool]:
-        """The arguments if there is a short way, and whether it leaves out the last layer too."""
+        """The arguments if there is a short way or a rehearsal, and whether `out` is left out."""
         call = run.current_call
         if call is None or not call.storing:
             return None, None, False
@@ -232,7 +256,11 @@ def single_block_shim(run: Run, block: Block, original: Forward) -> Forward:
             return None, None, False
         for cell in (attn, mlp, out):
             call.offer(cell, tokens)
-        if not (own and may_go(run, "single") and arguments.only(SINGLE_ARGUMENTS)):
+        if not (own and arguments.only(SINGLE_ARGUMENTS)):
+            return call, None, False
+        if begins_rehearsal(run, call, "single", (attn, mlp, out)):
+            return call, arguments, True
+        if not may_go(run, "single"):
             return call, None, False
         if call.available(out):
             wanted = call.wants(attn) or call.wants(mlp)
@@ -241,20 +269,20 @@ def single_block_shim(run: Run, block: Block, original: Forward) -> Forward:
         return call, arguments if both else None, False
 
     @python_only
-    def take(call: Call, whole: bool) -> torch.Tensor:
+    def take(call: Call, whole: bool, dims: Any) -> torch.Tensor:
+        if call.rehearsal is not None:
+            return call.rehearsal.play(out)
         if whole:
             call.pass_over(attn)
             call.pass_over(mlp)
-            return call.take(out)
-        return torch.cat((call.take(attn), call.take(mlp)), dim=-1)
+            return call.take(out, to_read=dims is None)
+        return torch.cat([call.take(cell, to_read=True) for cell in (attn, mlp)], dim=-1)
 
-    def short(call: Call, arguments: Arguments, whole: bool, proof: Proof | None) -> Any:
-        x, vec, dims = arguments["x"], arguments["vec"], arguments["modulation_dims"]
+    def short(call: Call, arguments: Arguments, x: torch.Tensor, whole: bool) -> Any:
+        vec, dims = arguments["vec"], arguments["modulation_dims"]
         mod = module.modulation(vec)[0] if getattr(module, "modulation", None) else vec
-        value = take(call, whole)
+        value = take(call, whole, dims)
         output = value if whole else module.linear2(value)
-        if proof is not None:
-            proof[out, 0] = output.clone()
         x = x + apply_mod(output, mod.gate, None, dims)
         if x.dtype == torch.float16:
             x = torch.nan_to_num(x, nan=0.0, posinf=65504, neginf=-65504)
@@ -265,12 +293,16 @@ def single_block_shim(run: Run, block: Block, original: Forward) -> Forward:
         call, arguments, whole = reused(args, kwargs)
         if call is None or arguments is None:
             return original(*args, **kwargs)
-        return gone(
+        x = arguments["x"]
+        if call.rehearsal is None:
+            return short(call, arguments, x, whole)
+        x = x.clone()
+        return rehearse(
             run,
             call,
             "single",
-            lambda proof: short(call, arguments, whole, proof),
-            lambda: arguments.call(original, x=arguments["x"].clone()),
+            lambda: original(*args, **kwargs),
+            lambda: short(call, arguments, x, whole),
         )
 
     return uncompiled(forward)

@@ -11,7 +11,6 @@ with the modulation from its own layer. Queries, keys and values are not made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +21,7 @@ from .blocks import Block, Forward, Shim
 from .compiled import python_only, uncompiled
 from .flux_blocks import projection_shim
 from .leaf_shims import first_tensors, leaf_shim
-from .short_way import Proof, gone, is_own_code, may_go
+from .short_way import begins_rehearsal, is_own_code, may_go, rehearse
 
 if TYPE_CHECKING:
     from .run import Call, Run
@@ -96,15 +95,17 @@ def joint_block_shim(
 
     @python_only
     def offered(args: tuple, kwargs: dict) -> tuple[Call | None, bool]:
-        """The call if attention is to be reused, and whether there is a short way."""
+        """The call if attention is to be reused or rehearsed, and whether there is a short way."""
         call = run.current_call
         if call is None or not call.storing:
             return None, False
         call.offer(attn, first_tensors(args, kwargs, 2))
+        usual = own and len(args) == 2 and "c" in kwargs and ARGUMENTS.issuperset(kwargs)
+        if usual and begins_rehearsal(run, call, kind, block.cells.values()):
+            return call, True
         if not call.available(attn, len(places)):
             return None, False
-        usual = len(args) == 2 and "c" in kwargs and ARGUMENTS.issuperset(kwargs)
-        return call, own and usual and may_go(run, kind)
+        return call, usual and may_go(run, kind)
 
     @python_only
     def hand(call: Call, places: Iterable[Place]) -> None:
@@ -116,13 +117,13 @@ def joint_block_shim(
         for place in places:
             call.handed.pop(place, None)
 
-    def short(call: Call, tokens: tuple, c: torch.Tensor, proof: Proof | None) -> Any:
+    def short(call: Call, tokens: tuple, c: torch.Tensor) -> Any:
         outputs: list[torch.Tensor | None] = [None, None]
         try:
             for half in halves:
-                hand(call, half.projections)
-                with nullcontext() if proof is None else recorded(half, proof):
-                    outputs[half.stream] = half.after_attention(tokens[half.stream], c)
+                if call.rehearsal is None:
+                    hand(call, half.projections)
+                outputs[half.stream] = half.after_attention(tokens[half.stream], c)
         finally:
             let_go(call)
         return tuple(outputs)
@@ -142,30 +143,15 @@ def joint_block_shim(
             return original(*args, **kwargs)
         if not has_short_way:
             return long(call, args, kwargs)
-        return gone(
+        if call.rehearsal is None:
+            return short(call, args, kwargs["c"])
+        tokens = tuple(tokens.clone() for tokens in args)
+        return rehearse(
             run,
             call,
             kind,
-            lambda proof: short(call, args, kwargs["c"], proof),
-            lambda: original(*(tokens.clone() for tokens in args), **kwargs),
+            lambda: original(*args, **kwargs),
+            lambda: short(call, tokens, kwargs["c"]),
         )
 
     return uncompiled(forward)
-
-
-@contextmanager
-def recorded(half: Half, proof: Proof) -> Iterator[None]:
-    """Inside, `proof` learns what the half's layers give."""
-
-    def record(place: Place, module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        proof[place] = output.clone()
-
-    handles = [
-        module.register_forward_hook(partial(record, place))
-        for place, module in {**half.projections, **half.mlp}.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

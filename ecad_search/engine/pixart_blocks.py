@@ -16,7 +16,15 @@ import torch
 from .blocks import Block, Forward, Shim
 from .compiled import python_only, uncompiled
 from .leaf_shims import leaf_shims
-from .short_way import Arguments, Proof, defined_beside, gone, is_own_code, may_go
+from .short_way import (
+    Arguments,
+    added_to,
+    begins_rehearsal,
+    defined_beside,
+    is_own_code,
+    may_go,
+    rehearse,
+)
 
 if TYPE_CHECKING:
     from .run import Call, Run
@@ -33,41 +41,40 @@ def pixart_block_shims(run: Run, block: Block, reused: set[int]) -> Iterator[Shi
 def pixart_block_shim(run: Run, block: Block, original: Forward) -> Forward:
     module: Any = block.module
     signature = inspect.signature(original)
+    cells = [block.cells[name] for name in COMPONENTS]
     modulate: Any = defined_beside(module, "t2i_modulate")
     own = is_own_code(module, original) and defined_beside(module, "t2i_modulate") is not None
 
     @python_only
-    def reusing(args: tuple, kwargs: dict) -> tuple[Call | None, Arguments | None]:
-        """The arguments if anything of the block is to be reused."""
+    def offered(args: tuple, kwargs: dict) -> tuple[Call | None, Arguments | None]:
+        """The arguments if there is a short way, or it is to be rehearsed."""
         call = run.current_call
-        if not own or call is None or not call.storing or not may_go(run, "PixArt"):
+        if not own or call is None or not call.storing:
             return None, None
         arguments = Arguments(signature, args, kwargs)
         tokens = arguments.tensors("x")
         if tokens is None or not arguments.only(ARGUMENTS):
             return None, None
-        for name in COMPONENTS:
-            call.offer(block.cells[name], tokens)
-        some = any(call.available(block.cells[name]) for name in COMPONENTS)
+        if begins_rehearsal(run, call, "PixArt", cells):
+            return call, arguments
+        for cell in cells:
+            call.offer(cell, tokens)
+        some = may_go(run, "PixArt") and any(call.available(cell) for cell in cells)
         return call, arguments if some else None
 
     @python_only
     def stored(call: Call, name: str) -> torch.Tensor | None:
         cell = block.cells[name]
-        return call.take(cell) if call.available(cell) else None
+        if call.rehearsal is not None or not call.available(cell):
+            return None
+        return call.take(cell, to_read=True)
 
-    def value(
-        call: Call, name: str, compute: Callable[[], torch.Tensor], proof: Proof | None
-    ) -> torch.Tensor:
+    def value(call: Call, name: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
         output = stored(call, name)
-        if output is None:
-            output = compute()
-        if proof is not None:
-            proof[block.cells[name], 0] = output.clone()
-        return output
+        return compute() if output is None else output
 
-    def short(call: Call, arguments: Arguments, proof: Proof | None) -> torch.Tensor:
-        x, y, t = (arguments[name] for name in ("x", "y", "t"))
+    def short(call: Call, arguments: Arguments, x: torch.Tensor) -> torch.Tensor:
+        y, t = arguments["y"], arguments["t"]
         table = module.scale_shift_table[None].to(dtype=x.dtype, device=x.device)
         shift1, scale1, gate1, shift2, scale2, gate2 = (table + t.reshape(x.shape[0], 6, -1)).chunk(
             6, dim=1
@@ -82,21 +89,25 @@ def pixart_block_shim(run: Run, block: Block, original: Forward) -> Forward:
         def mlp() -> torch.Tensor:
             return module.mlp(modulate(module.norm2(x), shift2, scale2))
 
-        x = x + gate1 * value(call, "attn", attn, proof)
-        x = x + value(call, "cross_attn", cross_attn, proof)
-        return x + gate2 * value(call, "mlp", mlp, proof)
+        x = x + gate1 * value(call, "attn", attn)
+        x = added_to(x, value(call, "cross_attn", cross_attn))
+        return added_to(x, gate2 * value(call, "mlp", mlp))
 
     @wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        call, arguments = reusing(args, kwargs)
+        call, arguments = offered(args, kwargs)
         if call is None or arguments is None:
             return original(*args, **kwargs)
-        return gone(
+        x = arguments["x"]
+        if call.rehearsal is None:
+            return short(call, arguments, x)
+        x = x.clone()
+        return rehearse(
             run,
             call,
             "PixArt",
-            lambda proof: short(call, arguments, proof),
-            lambda: arguments.call(original, x=arguments["x"].clone()),
+            lambda: original(*args, **kwargs),
+            lambda: short(call, arguments, x),
         )
 
     return uncompiled(forward)

@@ -20,6 +20,7 @@ from .liveness import Liveness, StoredSizes, stored_sizes
 from .report import RunReport
 from .rounds import Rounds, Shape, Window
 from .self_check import SelfCheck, Trial
+from .short_way import Rehearsal
 from .sigma_steps import SigmaSteps, rows_of_run
 from .timing import Timing, uncached_seconds
 from .watch import Watch
@@ -360,6 +361,8 @@ class Call:
         # What a block's own code gets in the place of a layer's output, by (cell, part).
         self.handed: dict[tuple[int, int], torch.Tensor] = {}
         self.storing = True
+        # While the short way through a block is tried out, see short_way.
+        self.rehearsal: Rehearsal | None = None
         self.trial: Trial | None = None
 
     def expected(self) -> Iterator[torch.Tensor]:
@@ -387,8 +390,11 @@ class Call:
             for part in range(parts)
         )
 
-    def take(self, cell: int, part: int = 0) -> torch.Tensor:
-        """One tensor of an available value, (streams * batch, ...); the caller may write on it."""
+    def take(self, cell: int, part: int = 0, *, to_read: bool = False) -> torch.Tensor:
+        """One tensor of an available value, (streams * batch, ...).
+
+        The caller may write on it, unless it is `to_read`, which saves a copy.
+        """
         store, device = self.run.store, self.given[cell][0].device
         last_read = not self.kept_after[cell]
         values = []
@@ -398,8 +404,8 @@ class Call:
             if last_read:
                 store.drop_part(stream, cell, part)
             # A copy, since blocks may work in place on what they get; the last reader may have it.
-            whole = last_read or len(self.streams) > 1
-            values.append(store.place.load(stored.value, device, last_read=whole))
+            as_held = last_read or to_read or len(self.streams) > 1
+            values.append(store.place.load(stored.value, device, as_held=as_held))
         self.reused[cell] = True
         return torch.cat(values) if len(values) > 1 else values[0]
 

@@ -2,17 +2,17 @@
 
 A block that computes attention by function calls offers no module to leave out. Where its attention
 is reused, the rest of the block (residuals, gates, norms) is done here, without any attention code.
-The first time in a run that a kind of block goes the short way, the block's own code runs as well
-with the same values put in, and has to give the same to the last bit. Where it does not, as a host
-of another release may do more, the run goes the long way: right, but no faster.
+The first time in a run that a block of a kind is computed, the short way is rehearsed: its layers
+give what they gave to the block's own code, and the block has to come out the same to the last bit.
+Where it does not, as a host of another release may do more, the run goes the long way: right, but
+no faster.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,8 +22,6 @@ from .blocks import Forward
 
 if TYPE_CHECKING:
     from .run import Call, Run
-
-Proof = dict[tuple[int, int], torch.Tensor]  # (cell, part) -> what the layer is to give
 
 
 def is_own_code(module: nn.Module, forward: Forward) -> bool:
@@ -67,47 +65,77 @@ class Arguments:
         return function(*bound.args, **bound.kwargs)
 
 
-@contextmanager
-def replaying(call: Call, proof: Proof) -> Iterator[None]:
-    """Inside, layers give what `proof` says, and nothing is stored or counted."""
-    handed, storing = call.handed, call.storing
-    call.handed, call.storing = proof, False
-    try:
-        yield
-    finally:
-        call.handed, call.storing = handed, storing
+class Rehearsal:
+    """What the layers of one block were given and gave, and then give again.
+
+    `playing`: they do not run, but give what they gave. `alike`: they were given the same again.
+    """
+
+    def __init__(self) -> None:
+        self.playing = False
+        self.alike = True
+        self._given: dict[int, list[torch.Tensor]] = {}
+        self._gave: dict[tuple[int, int], torch.Tensor] = {}
+
+    def hear_given(self, cell: int, inputs: Sequence[torch.Tensor]) -> None:
+        self._given[cell] = [x.clone() for x in inputs]
+
+    def hear(self, cell: int, part: int, output: torch.Tensor) -> None:
+        self._gave[cell, part] = output.clone()
+
+    def compare_given(self, cell: int, inputs: Sequence[torch.Tensor]) -> None:
+        self.alike = self.alike and same_bits(self._given.get(cell), inputs)
+
+    def play(self, cell: int, part: int = 0) -> torch.Tensor:
+        """A copy, since blocks may work in place on what they get."""
+        return self._gave[cell, part].clone()
 
 
-def gone(
-    run: Run,
-    call: Call,
-    kind: str,
-    short: Callable[[Proof | None], Any],
-    own: Callable[[], Any],
+def rehearse(
+    run: Run, call: Call, kind: str, own: Callable[[], Any], short: Callable[[], Any]
 ) -> Any:
-    """The result of the short way, proven against the block's `own` code once in a run."""
-    if not needs_proof(run, kind):
-        return short(None)
-    proof: Proof = {}
-    result = short(proof)
-    with replaying(call, proof):
+    """What the block's `own` code gives, and a verdict on the `short` way for the rest of the run.
+
+    `short` gets inputs of its own, as blocks may work in place on theirs.
+    """
+    rehearsal = call.rehearsal
+    assert rehearsal is not None
+    try:
         expected = own()
-    run.short_ways[kind] = same_bits(expected, result)
-    if run.short_ways[kind]:
-        return result
-    run.messages.append(
-        f"The {kind} blocks of this model do more than this version knows, so their reused parts "
-        "are computed and replaced: the picture is right, but little is saved; update this pack."
-    )
+        rehearsal.playing, call.storing = True, False
+        run.short_ways[kind] = same_bits(expected, short()) and rehearsal.alike
+    except (AttributeError, LookupError, TypeError):  # layers of other names, or never called
+        if not rehearsal.playing:
+            raise
+        run.short_ways[kind] = False
+    finally:
+        call.rehearsal, call.storing = None, True
+    if not run.short_ways[kind]:
+        run.messages.append(
+            f"The {kind} blocks of this model do more than this version knows, so their reused "
+            "parts are computed and replaced: the picture is right, but little is saved; update "
+            "this pack."
+        )
     return expected
 
 
-def needs_proof(run: Run, kind: str) -> bool:
-    return kind not in run.short_ways
+def begins_rehearsal(run: Run, call: Call, kind: str, cells: Iterable[int]) -> bool:
+    """Whether this call computes a whole block of a kind of which nothing is known yet."""
+    if kind in run.short_ways or not call.due[list(cells)].all():
+        return False
+    call.rehearsal = Rehearsal()
+    return True
 
 
 def may_go(run: Run, kind: str) -> bool:
-    return run.short_ways.get(kind, True)
+    return run.short_ways.get(kind, False)
+
+
+def added_to(tokens: torch.Tensor, addend: torch.Tensor) -> torch.Tensor:
+    """`tokens + addend`, made in the memory of `tokens`, which has to be the caller's own."""
+    if addend.shape == tokens.shape and addend.dtype == tokens.dtype:
+        return tokens.add_(addend)
+    return tokens + addend
 
 
 def same_bits(expected: Any, result: Any) -> bool:

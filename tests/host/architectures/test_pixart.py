@@ -46,7 +46,7 @@ def test_a_reused_component_leaves_out_its_norm_as_well(
         block.norm1.register_forward_hook(lambda *_: counts.append("norm1"))
         block.norm2.register_forward_hook(lambda *_: counts.append("norm2"))
     sample(apply(model, schedule), conditioning(1), conditioning(2))
-    # two of eight steps compute, three blocks; the proof runs one block's own code once more
+    # two of eight steps compute, three blocks; one block's norms run in the rehearsal as well
     assert 2 * 3 + 1 == counts.count("norm1") == counts.count("norm2")
 
 
