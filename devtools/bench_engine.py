@@ -2,8 +2,11 @@
 
 Real classes of ComfyUI with random weights, in its own sampler stack. On a GPU the models have
 their real sizes, on a CPU fewer blocks and tokens of them; a schedule for all blocks then gives the
-rows of those that are left. Uncached and cached runs take turns, so that both see the same machine,
-and each time is the median of its turns.
+rows of those that are left. Uncached and cached runs take turns. Machines change their speed from
+second to second, so every evaluation is measured against a yardstick, a matrix product that runs
+right before and right after it; a sampling's time is the sum of its evaluations, each the median of
+its turns, told in seconds of the yardstick's median. What happens before the first evaluation and
+after the last counts as well.
 
 `realised_over_predicted` is what the engine itself may cost: 1 says that a MAC left out saved as
 much time as a MAC takes on average. The models' parts differ in their seconds per MAC, so a
@@ -23,8 +26,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .loaded_pack import LoadedPack
 
@@ -59,6 +64,22 @@ class Row:
     peak_bytes: int
     predicted_bytes: int
     messages: tuple[str, ...] = ()
+
+
+class Turn(NamedTuple):
+    """Seconds of one sampling's parts, and of the yardstick before, between and after them."""
+
+    parts: list[float]
+    yards: list[float]
+
+
+def in_yards(turns: Sequence[Turn]) -> float:
+    """The length of a sampling, each of its parts the median of the turns."""
+    lengths = []
+    for turn in turns:
+        around = [(a + b) / 2 for a, b in pairwise(turn.yards)]
+        lengths.append([part / yard for part, yard in zip(turn.parts, around, strict=True)])
+    return sum(statistics.median(part) for part in zip(*lengths, strict=True))
 
 
 PIXART = {
@@ -102,7 +123,7 @@ def sizes(accelerated: bool, quick: bool) -> list[Size]:
             Size("FLUX.1-dev, 1024 px", "Flux", "Flux", FLUX, (1, 16, 128, 128), (512, 4096), 1.0,
                  768),
         ]  # fmt: skip
-    depth, double, single = (3, 1, 2) if quick else (6, 2, 4)
+    depth, double, single = (4, 1, 2) if quick else (6, 1, 3)
     few = PIXART | {"depth": depth, "input_size": 64, "pe_interpolation": 1}
     small = FLUX | {
         "depth": double,
@@ -110,7 +131,7 @@ def sizes(accelerated: bool, quick: bool) -> list[Size]:
         "hidden_size": 1536,
         "num_heads": 12,
     }
-    side = 34 if quick else 48  # latent cells; the host does not go below 33 for PixArt
+    side = 48 if quick else 64  # latent cells
     return [
         Size(f"PixArt-alpha's blocks, {depth} of 28, {8 * side} px", "PixArtAlpha", "PixArt", few,
              (1, 4, side, side), (120, 4096), 1.0),
@@ -127,6 +148,11 @@ class Bench:
         self.device = self.management.get_torch_device()
         self.accelerated = self.pack.accelerated
         self.turns = turns
+        side = 8192 if self.accelerated else 1280  # some tens of milliseconds on a CPU
+        dtype = self.torch.bfloat16 if self.accelerated else self.torch.float32
+        self.yardstick = tuple(
+            self.torch.randn(side, side, dtype=dtype, device=self.device) for _ in range(2)
+        )
 
     def model(self, size: Size) -> Any:
         """A ModelPatcher round a model of that size with random weights."""
@@ -151,8 +177,8 @@ class Bench:
         patcher = importlib.import_module("comfy.model_patcher").ModelPatcher
         return patcher(model, self.device, offload)
 
-    def seconds(self, model: Any, size: Size) -> float:
-        """Of one whole sampling."""
+    def timed(self, model: Any, size: Size) -> Turn:
+        """One sampling: what is before its evaluations, each of them, and what is after."""
         torch = self.torch
         generator = torch.Generator().manual_seed(2)
         tokens, channels = size.text
@@ -161,19 +187,30 @@ class Bench:
         noise = torch.randn(size.latent, generator=generator)
         sample = importlib.import_module("comfy.sample").sample
         prompts = [[text, options]], [[text * 0.5, options]]
+        ended: list[float] = []
+        began: list[float] = []
+
+        def mark(*_: Any) -> None:
+            ended.append(self.now())
+            torch.mm(*self.yardstick)
+            began.append(self.now())
+
         with torch.inference_mode():
-            self.wait()
-            started = time.perf_counter()
+            mark()
             sample(
                 model, noise, STEPS, size.cfg, "euler", "simple", *prompts,
-                torch.zeros(size.latent), disable_pbar=True, seed=3,
+                torch.zeros(size.latent), disable_pbar=True, seed=3, callback=mark,
             )  # fmt: skip
-            self.wait()
-            return time.perf_counter() - started
+            mark()
+        return Turn(
+            [end - begin for begin, end in zip(began, ended[1:], strict=False)],
+            [begin - end for end, begin in zip(ended, began, strict=True)],
+        )
 
-    def wait(self) -> None:
+    def now(self) -> float:
         if self.device.type == "cuda":
             self.torch.cuda.synchronize()
+        return time.perf_counter()
 
     def schedules(self, architecture: Any) -> Iterator[Any]:
         presets = self.pack.module("ecad_search.core.presets")
@@ -194,28 +231,31 @@ class Bench:
         model = self.model(size)
         patching = self.pack.module("nodes.host.patching")
         architecture = patching.detect_architecture(model)
-        self.seconds(model, size)  # loads the weights, warms every cache
-        for schedule in self.schedules(architecture):
-            reports: list[Any] = []
-            cached = patching.apply_schedule(
-                model,
-                schedule,
-                options=patching.CacheOptions(quiet=True),
-                on_report=reports.append,
+        self.timed(model, size)  # loads the weights, warms every cache
+        schedules, reports = list(self.schedules(architecture)), {}
+        models = [model]
+        for index, schedule in enumerate(schedules):
+            models.append(
+                patching.apply_schedule(
+                    model,
+                    schedule,
+                    options=patching.CacheOptions(quiet=True),
+                    on_report=partial(reports.__setitem__, index),
+                )
             )
-            plain_times, cached_times = [], []
-            for turn in range(self.turns):
-                both = [(model, plain_times), (cached, cached_times)]
-                for which, times in both if turn % 2 else reversed(both):
-                    times.append(self.seconds(which, size))
-            plain, fast = statistics.median(plain_times), statistics.median(cached_times)
-            report = reports[-1]
-            realised = plain / fast
+        turns: list[list[Turn]] = [[] for _ in models]
+        for turn in range(self.turns):
+            for index in range(len(models))[:: -1 if turn % 2 else 1]:
+                turns[index].append(self.timed(models[index], size))
+        yard = statistics.median(y for of_model in turns for turn in of_model for y in turn.yards)
+        plain, *fast = [yard * in_yards(of_model) for of_model in turns]
+        for index, (schedule, seconds) in enumerate(zip(schedules, fast, strict=True)):
+            report, realised = reports[index], plain / seconds
             yield Row(
                 size.name,
                 schedule.name or "official",
                 plain,
-                fast,
+                seconds,
                 report.predicted_speedup,
                 realised,
                 realised / report.predicted_speedup,
