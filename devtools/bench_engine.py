@@ -123,11 +123,12 @@ def sizes(accelerated: bool, quick: bool) -> list[Size]:
             Size("FLUX.1-dev, 1024 px", "Flux", "Flux", FLUX, (1, 16, 128, 128), (512, 4096), 1.0,
                  768),
         ]  # fmt: skip
-    depth, double, single = (4, 1, 2) if quick else (6, 1, 3)
+    depth, side = (4, 48) if quick else (3, 96)  # latent cells
+    flux_side = 48 if quick else 64
     few = PIXART | {"depth": depth, "input_size": 64, "pe_interpolation": 1}
     small = FLUX | {
-        "depth": double,
-        "depth_single_blocks": single,
+        "depth": 1,
+        "depth_single_blocks": 2,
         "hidden_size": 1536,
         "num_heads": 12,
     }
@@ -135,8 +136,8 @@ def sizes(accelerated: bool, quick: bool) -> list[Size]:
     return [
         Size(f"PixArt-alpha's blocks, {depth} of 28, {8 * side} px", "PixArtAlpha", "PixArt", few,
              (1, 4, side, side), (120, 4096), 1.0),
-        Size(f"FLUX.1's blocks at half width, {double} + {single} of 19 + 38, {8 * side} px",
-             "Flux", "Flux", small, (1, 16, side, side), (64, 4096), 1.0, 768),
+        Size(f"FLUX.1's blocks at half width, 1 + 2 of 19 + 38, {8 * flux_side} px", "Flux", "Flux",
+             small, (1, 16, flux_side, flux_side), (128, 4096), 1.0, 768),
     ]  # fmt: skip
 
 
@@ -307,9 +308,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="dev.py bench engine", description=summary)
     parser.add_argument("--quick", action="store_true", help="smaller models, fewer turns")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
-    parser.add_argument("--turns", type=int, metavar="N", help="runs of each kind, default 5 or 3")
+    parser.add_argument("--turns", type=int, metavar="N", help="runs of each kind, default 3 or 2")
     options = parser.parse_args(arguments)
-    turns = options.turns or (3 if options.quick else 5)
+    turns = options.turns or (2 if options.quick else 3)
     bench = Bench(Path(os.environ["COMFYUI_PATH"]), turns)
     machine = (
         bench.torch.cuda.get_device_name() if bench.device.type == "cuda" else platform.machine()

@@ -26,13 +26,27 @@ class CachePlace(Protocol):
         """The value on `device`, for the caller to write on, or else `as_held`, without a copy."""
         ...
 
+    def take_back(self, held: torch.Tensor) -> None:
+        """Nobody reads it any more; its memory may serve the next value."""
+        ...
+
     def clear(self) -> None: ...
 
 
 class BesideModel:
-    """On the device where the value was computed."""
+    """On the device where the value was computed.
+
+    Main memory that is let go goes back to the system and comes again page by page, which can take
+    as long as computing a component; so there it is kept for the next value, as accelerators'
+    allocators do by themselves.
+    """
+
+    def __init__(self) -> None:
+        self._spare: dict[tuple[torch.Size, torch.dtype], list[torch.Tensor]] = {}
 
     def store(self, value: torch.Tensor) -> torch.Tensor:
+        if value.device.type == "cpu" and (spare := self._spare.get((value.shape, value.dtype))):
+            return spare.pop().copy_(value.detach())
         return value.detach().clone(memory_format=torch.contiguous_format)
 
     def expect(self, held: Iterable[torch.Tensor], device: torch.device) -> None:
@@ -43,8 +57,12 @@ class BesideModel:
     ) -> torch.Tensor:
         return held if as_held else held.clone()
 
+    def take_back(self, held: torch.Tensor) -> None:
+        if held.device.type == "cpu":
+            self._spare.setdefault((held.shape, held.dtype), []).append(held)
+
     def clear(self) -> None:
-        pass
+        self._spare.clear()
 
 
 class InMainMemory:
@@ -74,6 +92,9 @@ class InMainMemory:
         if device.type == "cuda":
             return self._lane(device).bring_back(held)
         return held if as_held and held.device == device else held.to(device, copy=True)
+
+    def take_back(self, held: torch.Tensor) -> None:
+        pass
 
     def clear(self) -> None:
         self._lanes.clear()

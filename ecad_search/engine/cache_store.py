@@ -36,6 +36,7 @@ class Stored(NamedTuple):
 
     value: torch.Tensor  # as its place holds it
     signatures: Signatures
+    transposed: bool = False  # (batch, channels, tokens) is held, for a reader that has that too
 
 
 class CacheStore:
@@ -59,13 +60,21 @@ class CacheStore:
         self.peak_bytes = 0
 
     def put(
-        self, stream: Hashable, cell: int, part: int, value: torch.Tensor, given: Signatures
+        self,
+        stream: Hashable,
+        cell: int,
+        part: int,
+        value: torch.Tensor,
+        given: Signatures,
+        *,
+        transposed: bool = False,
     ) -> None:
         """Hold a copy of `value` in the place of an older one."""
         self.drop_part(stream, cell, part)
         with self._keep():
-            held = self.place.store(value)
-        self._streams.setdefault(stream, {}).setdefault(cell, {})[part] = Stored(held, given)
+            held = self.place.store(value.transpose(1, 2) if transposed else value)
+        stored = Stored(held, given, transposed)
+        self._streams.setdefault(stream, {}).setdefault(cell, {})[part] = stored
         self._count(held.nbytes)
 
     def get(self, stream: Hashable, cell: int, part: int = 0) -> Stored | None:
@@ -84,12 +93,18 @@ class CacheStore:
         for cell in cells:
             for stored in values.pop(cell, {}).values():
                 self._count(-stored.value.nbytes)
+                self.place.take_back(stored.value)
 
-    def drop_part(self, stream: Hashable, cell: int, part: int) -> None:
+    def drop_part(
+        self, stream: Hashable, cell: int, part: int, *, given_away: bool = False
+    ) -> None:
+        """`given_away`: somebody else has the tensor now, for as long as they like."""
         parts = self._streams.get(stream, {}).get(cell, {})
         stored = parts.pop(part, None)
         if stored is not None:
             self._count(-stored.value.nbytes)
+            if not given_away:
+                self.place.take_back(stored.value)
             if not parts:
                 del self._streams[stream][cell]
 

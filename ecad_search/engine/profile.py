@@ -39,18 +39,25 @@ class FreezableStore(CacheStore):
     frozen = False
 
     def put(
-        self, stream: Any, cell: int, part: int, value: torch.Tensor, given: Signatures
+        self,
+        stream: Any,
+        cell: int,
+        part: int,
+        value: torch.Tensor,
+        given: Signatures,
+        *,
+        transposed: bool = False,
     ) -> None:
         if not self.frozen:
-            super().put(stream, cell, part, value, given)
+            super().put(stream, cell, part, value, given, transposed=transposed)
 
     def drop(self, stream: Any, cells: Iterable[int]) -> None:
         if not self.frozen:
             super().drop(stream, cells)
 
-    def drop_part(self, stream: Any, cell: int, part: int) -> None:
+    def drop_part(self, stream: Any, cell: int, part: int, *, given_away: bool = False) -> None:
         if not self.frozen:
-            super().drop_part(stream, cell, part)
+            super().drop_part(stream, cell, part, given_away=given_away)
 
 
 class ProbingRun(Run):

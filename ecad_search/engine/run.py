@@ -358,6 +358,8 @@ class Call:
         self.reused = np.zeros_like(self.due)
         self.executed = np.zeros_like(self.due)
         self.given: dict[int, Signatures] = {}
+        # Cells whose values (batch, tokens, channels) meet tokens that lie channel by channel.
+        self.transposed: set[int] = set()
         # What a block's own code gets in the place of a layer's output, by (cell, part).
         self.handed: dict[tuple[int, int], torch.Tensor] = {}
         self.storing = True
@@ -393,21 +395,25 @@ class Call:
     def take(self, cell: int, part: int = 0, *, to_read: bool = False) -> torch.Tensor:
         """One tensor of an available value, (streams * batch, ...).
 
-        The caller may write on it, unless it is `to_read`, which saves a copy.
+        The caller may write on it. If it is `to_read`, which saves a copy, it is the caller's only
+        until anything is stored.
         """
         store, device = self.run.store, self.given[cell][0].device
         last_read = not self.kept_after[cell]
-        values = []
+        values, transposed = [], cell in self.transposed
         for stream in self.streams:
             stored = store.get(stream, cell, part)
             assert stored is not None
             if last_read:
-                store.drop_part(stream, cell, part)
+                given_away = not to_read and len(self.streams) == 1
+                store.drop_part(stream, cell, part, given_away=given_away)
             # A copy, since blocks may work in place on what they get; the last reader may have it.
             as_held = last_read or to_read or len(self.streams) > 1
-            values.append(store.place.load(stored.value, device, as_held=as_held))
+            value = store.place.load(stored.value, device, as_held=as_held)
+            values.append(value if stored.transposed == transposed else value.transpose(1, 2))
         self.reused[cell] = True
-        return torch.cat(values) if len(values) > 1 else values[0]
+        whole = torch.cat(values) if len(values) > 1 else values[0]
+        return whole.transpose(1, 2) if transposed else whole
 
     def pass_over(self, cell: int) -> None:
         """Nobody reads what `cell` would give, so its module did not run."""
@@ -425,7 +431,9 @@ class Call:
         if self.run.current_call is not self or value.shape[0] % n:
             return
         for stream, rows in zip(self.streams, value.chunk(n), strict=True):
-            self.run.store.put(stream, cell, part, rows, self.given[cell])
+            self.run.store.put(
+                stream, cell, part, rows, self.given[cell], transposed=cell in self.transposed
+            )
 
 
 def synchronize(device: torch.device | None) -> None:

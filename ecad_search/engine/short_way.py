@@ -103,11 +103,7 @@ def rehearse(
     try:
         expected = own()
         rehearsal.playing, call.storing = True, False
-        run.short_ways[kind] = same_bits(expected, short()) and rehearsal.alike
-    except (AttributeError, LookupError, TypeError):  # layers of other names, or never called
-        if not rehearsal.playing:
-            raise
-        run.short_ways[kind] = False
+        run.short_ways[kind] = passes(rehearsal, expected, short)
     finally:
         call.rehearsal, call.storing = None, True
     if not run.short_ways[kind]:
@@ -117,6 +113,13 @@ def rehearse(
             "this pack."
         )
     return expected
+
+
+def passes(rehearsal: Rehearsal, expected: Any, short: Callable[[], Any]) -> bool:
+    try:
+        return same_bits(expected, short()) and rehearsal.alike
+    except (AttributeError, LookupError, TypeError):  # layers of other names, or never called
+        return False
 
 
 def begins_rehearsal(run: Run, call: Call, kind: str, cells: Iterable[int]) -> bool:

@@ -1,6 +1,7 @@
 """The rehearsal of a short way: what passes it, and what does not."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from ecad_search.engine.short_way import begins_rehearsal, may_go, rehearse, sam
 CELL = 0
 
 
-def stage():
+def stage() -> Any:
     run = SimpleNamespace(short_ways={}, messages=[])
     call = SimpleNamespace(due=torch.ones(1, dtype=torch.bool).numpy(), storing=True)
     call.rehearsal = None
