@@ -123,7 +123,7 @@ def sizes(accelerated: bool, quick: bool) -> list[Size]:
             Size("FLUX.1-dev, 1024 px", "Flux", "Flux", FLUX, (1, 16, 128, 128), (512, 4096), 1.0,
                  768),
         ]  # fmt: skip
-    depth, side = (4, 48) if quick else (3, 96)  # latent cells
+    depth, side = (4, 48) if quick else (6, 96)  # latent cells
     flux_side = 48 if quick else 64
     few = PIXART | {"depth": depth, "input_size": 64, "pe_interpolation": 1}
     small = FLUX | {
@@ -132,7 +132,6 @@ def sizes(accelerated: bool, quick: bool) -> list[Size]:
         "hidden_size": 1536,
         "num_heads": 12,
     }
-    side = 48 if quick else 64  # latent cells
     return [
         Size(f"PixArt-alpha's blocks, {depth} of 28, {8 * side} px", "PixArtAlpha", "PixArt", few,
              (1, 4, side, side), (120, 4096), 1.0),

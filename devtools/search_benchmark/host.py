@@ -6,6 +6,7 @@ sets cross this border by value, in `_schedule` and `_renderer`, and only number
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from ecad_search.core.architecture import Workload
 from ecad_search.core.schedule import Schedule
 
 from ..loaded_pack import LoadedPack
+from .images import Profile
 
 ROOT = Path(__file__).resolve().parents[2]
 # Sampler, CFG scale, scheduler and size are those of the demo.
@@ -34,7 +36,7 @@ class RenderedImages:
         self.steps = steps
         self.model, self.clip, self.vae = pack.module("nodes.host.demo_model").load_demo_model()
         self.scorer = pack.module("ecad_search.scorers.emoji_reward").EmojiReward()
-        self._renderers: dict[tuple[CalibrationPrompts, int], Any] = {}
+        self._renderers: dict[tuple[CalibrationPrompts, int, int], Any] = {}
         self._latents: dict[tuple[CalibrationPrompts, int], Any] = {}
         some = self._renderer(CalibrationPrompts(("a",)), steps)
         theirs = some.architecture
@@ -66,6 +68,18 @@ class RenderedImages:
             drifts.append(float(difference / uncached.square().mean()))
         return drifts
 
+    def profile(self, prompts: CalibrationPrompts, steps: int, samples: int) -> Profile:
+        renderer = self._renderer(prompts, steps, 1)
+        made_on = functools.partial(self.pack.module("nodes.search").made_on, renderer.sigmas)
+        profiler = self.pack.module("nodes.host.profiling").Profiler(
+            renderer, samples, made_on, lambda images, what: None
+        )
+        _, measured = profiler.profile()
+        return Profile(
+            [float(share) for share in profiler.benefits],
+            [([list(gap) for gap in one.gaps], one.sample, one.drift) for one in measured],
+        )
+
     @staticmethod
     def _sampled(renderer: Any, schedule: Any, indices: Sequence[int]) -> dict[int, Any]:
         """Index -> final latent on the CPU."""
@@ -83,8 +97,10 @@ class RenderedImages:
         assert crossed.key == schedule.key
         return crossed
 
-    def _renderer(self, prompts: CalibrationPrompts, steps: int) -> Any:
-        known = self._renderers.get((prompts, steps))
+    def _renderer(self, prompts: CalibrationPrompts, steps: int, batch: int | None = None) -> Any:
+        if batch is None:
+            batch = BATCH_GPU if self.pack.accelerated else BATCH_CPU
+        known = self._renderers.get((prompts, steps, batch))
         if known is not None:
             return known
         calibration = self.pack.module("ecad_search.calibration")
@@ -110,10 +126,10 @@ class RenderedImages:
                 scheduler=settings["scheduler"],
                 width=settings["width"],
                 height=settings["height"],
-                batch=BATCH_GPU if self.pack.accelerated else BATCH_CPU,
+                batch=batch,
             ),
         )
-        return self._renderers.setdefault((prompts, steps), made)
+        return self._renderers.setdefault((prompts, steps, batch), made)
 
     def _identity(self, renderer: Any) -> dict[str, Any]:
         """What the numbers depend on, prompts and seeds aside."""

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ecad_search.calibration import CalibrationPrompts
 from ecad_search.core.schedule import Schedule
@@ -27,6 +27,19 @@ class ImageSource(Protocol):
         self, schedule: Schedule, prompts: CalibrationPrompts, indices: Sequence[int]
     ) -> list[float]: ...
 
+    def profile(self, prompts: CalibrationPrompts, steps: int, samples: int) -> Profile: ...
+
+
+class Profile(NamedTuple):
+    """What ECAD Quick Schedule measures on the first samples: see `evolution.quick`.
+
+    benefits: (n_units,) of computing each unit alone. measured: the gaps (start, length, ring) of
+    a schedule, the sample, and the drift there.
+    """
+
+    benefits: list[float]
+    measured: list[tuple[list[list[int]], int, float]]
+
 
 Key = tuple[str, str, str, int]  # kind of number, schedule's key, caption, noise seed
 
@@ -45,11 +58,14 @@ class RememberedImages:
         self.known: dict[Key, float] = {}
         self.borrowed: dict[Key, float] = {}
         self.rendered = 0
+        self.profiles: dict[str, Profile] = {}
         cut_torn_line(path)
         for other in others:
             if other != path:
                 self.borrowed.update(read_images(other))
+                self.profiles.update(read_profiles(other))
         self.known.update(read_images(path))
+        self.profiles.update(read_profiles(path))
 
     def scores(
         self, schedule: Schedule, prompts: CalibrationPrompts, indices: Sequence[int]
@@ -60,6 +76,14 @@ class RememberedImages:
         self, schedule: Schedule, prompts: CalibrationPrompts, indices: Sequence[int]
     ) -> list[float]:
         return self._remembered("drifts", self.inner.drifts, schedule, prompts, indices)
+
+    def profile(self, prompts: CalibrationPrompts, steps: int, samples: int) -> Profile:
+        key = json.dumps([steps, [[s.prompt, s.seed] for s in prompts.samples[:samples]]])
+        if key not in self.profiles:
+            self.profiles[key] = self.inner.profile(prompts, steps, samples)
+            self.rendered += samples + len(self.profiles[key].measured)
+            self._append_line({"profiled": key, "profile": self.profiles[key]})
+        return self.profiles[key]
 
     def _remembered(
         self,
@@ -94,10 +118,24 @@ class RememberedImages:
 
     def _append(self, kind: str, schedule: str, fresh: dict[Key, float]) -> None:
         images = [[caption, seed, value] for (_, _, caption, seed), value in fresh.items()]
-        line = json.dumps({"schedule": schedule, kind: images}, separators=(",", ":"))
+        self._append_line({"schedule": schedule, kind: images})
+
+    def _append_line(self, record: dict[str, Any]) -> None:
+        line = json.dumps(record, separators=(",", ":"))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab") as file:
             file.write(line.encode() + b"\n")
+
+
+def read_profiles(path: Path) -> dict[str, Profile]:
+    """What was profiled -> the profile, of a file of RememberedImages."""
+    found: dict[str, Profile] = {}
+    if path.exists():
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            record = json.loads(line)
+            if "profile" in record:
+                found[record["profiled"]] = Profile(*record["profile"])
+    return found
 
 
 def read_images(path: Path) -> dict[Key, float]:

@@ -12,6 +12,7 @@ from ecad_search.core import pareto, presets
 from ecad_search.core.architecture import Architecture, Workload
 from ecad_search.core.cost import schedule_macs, uncached_macs
 from ecad_search.core.schedule import Schedule
+from ecad_search.evolution import quick
 
 from .images import ImageSource
 
@@ -86,6 +87,18 @@ class Meter:
         self._count(sum((schedule.key, i) not in self._at_hand for i in samples))
         self._at_hand.update((schedule.key, i) for i in samples)
         return self.source.drifts(schedule, self.prompts, samples)
+
+    def profile(self, samples: int) -> tuple[quick.Plan, list[quick.Measured]]:
+        """A profile of the first samples; every sampling of it counts as an image, though most
+        skip what is known of theirs."""
+        found = self.source.profile(self.prompts, self.steps, samples)
+        self._count(samples + len(found.measured))
+        plan = quick.plan_of(self.architecture, self.steps, self.workload, found.benefits)
+        measured = [
+            quick.Measured(tuple(quick.Gap(*gap) for gap in gaps), sample, drift)
+            for gaps, sample, drift in found.measured
+        ]
+        return plan, measured
 
     def _count(self, images: int) -> None:
         if self.images + images > self.budget:

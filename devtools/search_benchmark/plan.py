@@ -87,6 +87,7 @@ SHARES = {
     "simulated-annealing": 0.35,
     "ecad+ without surrogate": 0.2,
     "ecad+ without racing": 0.2,
+    "ecad+ without profile": 0.2,
     "ecad+ without its start": 0.2,
     "ecad+ without structured moves": 0.2,
 }

@@ -456,6 +456,36 @@ def thinned(choices: Sequence[Choice], count: int) -> list[Choice]:
     return kept(high)
 
 
+def start_of(plan: Plan, measured: Sequence[Measured], count: int = 12) -> list[Schedule]:
+    """Schedules for a search to begin with, so ordered that every few of them are a whole front.
+
+    None is predicted to drift farther than the fastest FORA of `REFERENCES`.
+    """
+    prediction = predicted(plan, measured)
+    fora = [gaps_of(presets.fora(plan.architecture, plan.steps, every)) for every in REFERENCES]
+    known = [gaps for gaps in fora if gaps and all(gap in plan.index for gap in gaps)]
+    worst = max((prediction.drift(gaps) for gaps in known), default=np.inf)
+    choices = [choice for choice in solve(prediction) if choice.gaps and choice.drift <= worst]
+    chosen = thinned(choices, count)
+    return [
+        replace(plan.schedule(chosen[i].gaps), name=f"quick-{1 / chosen[i].cost:.2f}x")
+        for i in spread_order(len(chosen))
+    ]
+
+
+def spread_order(n: int) -> list[int]:
+    """0 to n - 1: the middle, then the middles of both halves, and so on."""
+    order: list[int] = []
+    spans = [(0, n)]
+    while spans:
+        first, end = spans.pop(0)
+        if first < end:
+            middle = (first + end) // 2
+            order.append(middle)
+            spans += [(first, middle), (middle + 1, end)]
+    return order
+
+
 def gaps_of(schedule: Schedule) -> tuple[Gap, ...] | None:
     """The gaps of a schedule whose steps compute or reuse everything; None of any other."""
     full, empty = schedule.compute.all(axis=1), ~schedule.compute.any(axis=1)

@@ -129,6 +129,7 @@ class Search:
         # A schedule's key takes a millisecond on FLUX; each is asked for more than once.
         self._made: dict[tuple[bytes, str], Schedule] = {}
         self._generation = -1
+        self._profiled: list[Seed] | None = None
         self._barren = 0
         self._images = 0
         self._exhausted = False
@@ -145,6 +146,35 @@ class Search:
                 ) from error
 
     # --- what a caller sees ----------------------------------------------------------------------
+
+    @property
+    def awaits_start(self) -> bool:
+        """Whether `start_from` may still be called: ecad+ that has bred nothing yet."""
+        return self.settings.mode == "ecad+" and self._generation < 0 and self._profiled is None
+
+    def start_from(
+        self, schedules: Sequence[Schedule], *, images: int, seconds: float = 0.0
+    ) -> None:
+        """Begin with these in the place of our own start, of which the references stay.
+
+        They come from a profile that took `images` of the budget. Journaled: a search that goes on
+        has them.
+        """
+        if not self.awaits_start:
+            raise SearchError(
+                f"This search (mode {self.settings.mode}, generation {self._generation}) cannot "
+                "start from a profile: only ecad+ does, before its first candidates. Use another "
+                "journal."
+            )
+        fitted = [self._fitted(schedule) for schedule in schedules]
+        record = {
+            "start": [
+                {"bits": np.packbits(s.compute).tobytes().hex(), "name": s.name} for s in fitted
+            ],
+            "images": images,
+        }
+        self.journal.append(record, seconds=seconds)
+        self._apply(record)
 
     def ask(self) -> Job | None:
         """The next job, or None when there is none: see `finished`."""
@@ -297,6 +327,9 @@ class Search:
         if "generation" in record:
             self._begin_generation(record)
             return
+        if "start" in record:
+            self._begin_start(record)
+            return
         entry = self._entries[record["key"]]
         start, stop = record["samples"]
         if start != len(entry.scores) or not entry.is_open:
@@ -310,6 +343,20 @@ class Search:
         entry.scores += [float(score) for score in record["scores"]]
         entry.verdict = record["verdict"]
 
+    def _begin_start(self, record: dict[str, Any]) -> None:
+        if not self.awaits_start:
+            raise ValueError("a start after the search had begun")
+        self._images += record["images"]
+        self._profiled = [
+            Seed(Schedule(self.architecture, self._genome(f["bits"]), name=f["name"]), "profile")
+            for f in record["start"]
+        ]
+
+    def _genome(self, packed: str) -> npt.NDArray[np.bool_]:
+        shape = (self.steps, self.architecture.n_cells)
+        bits = np.frombuffer(bytes.fromhex(packed), dtype=np.uint8)
+        return np.unpackbits(bits, count=shape[0] * shape[1]).astype(bool).reshape(shape)
+
     def _begin_generation(self, record: dict[str, Any]) -> None:
         number = record["generation"]
         if number != self._generation + 1:
@@ -319,10 +366,7 @@ class Search:
             self._population, _ = self._paper_population(rng)
         members, genomes = [], []
         for fields in record["candidates"]:
-            packed = np.frombuffer(bytes.fromhex(fields["bits"]), dtype=np.uint8)
-            shape = (self.steps, self.architecture.n_cells)
-            bits = np.unpackbits(packed, count=shape[0] * shape[1])
-            genome = bits.astype(bool).reshape(shape)
+            genome = self._genome(fields["bits"])
             entry = self._entry_for(
                 genome, number, fields["origin"], fields.get("reference", False), fields.get("name")
             )
@@ -483,7 +527,7 @@ class Search:
         losses = [
             -float(self._differences(entry).mean())
             for entry in self._entries.values()
-            if entry.is_scored and entry.is_reference and entry is not self._uncached
+            if entry.scores and entry.is_reference and entry is not self._uncached
         ]
         worst = max(losses, default=0.0)
         return USEFUL_LOSS * worst if worst > 0 else None
@@ -573,7 +617,10 @@ class Search:
         if self.settings.mode == "paper":
             return self._paper_generation(number, rng)
         if number == 0:
-            made = [*self._seeds, *seeding.ecad_population(self.architecture, self.steps)]
+            ours = seeding.ecad_population(self.architecture, self.steps)
+            if self._profiled:
+                ours = [*self._profiled, *(seed for seed in ours if seed.is_reference)]
+            made = [*self._seeds, *ours]
             return self._new_ones([self._proposal(seed) for seed in made], len(made))
         return self._guided_generation(size, rng)
 

@@ -96,6 +96,7 @@ class Profiler:
     on_images: Callable[[float, str], None]
     done: float = 0.0
     uncached: list[Uncached] = field(default_factory=list)
+    benefits: Any = None  # (n_units,) of computing each unit alone, once known
 
     def profile(self) -> tuple[Plan, list[Measured]]:
         renderer, architecture = self.renderer, self.renderer.architecture
@@ -111,9 +112,8 @@ class Profiler:
                 "Reusing every component of this model changed nothing, so there is nothing to "
                 "choose by; sample once under a FORA schedule and read its report."
             )
-        plan = quick.plan_of(
-            architecture, renderer.steps, renderer.workload, np.mean(known, axis=0)
-        )
+        self.benefits = np.mean(known, axis=0)
+        plan = quick.plan_of(architecture, renderer.steps, renderer.workload, self.benefits)
         measured: list[Measured] = []
         for number, gap in enumerate(quick.probes(plan, quick.GAPS_SHARE * self.images_left)):
             measured.append(self.measured(plan, (gap,), number % self.samples, "gaps"))

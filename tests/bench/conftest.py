@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
+from devtools.search_benchmark.images import Profile
 from devtools.search_benchmark.plan import QUICK, Plan
 from devtools.search_benchmark.runs import Subject
 from ecad_search.architectures import sized
 from ecad_search.core.cost import relative_cost
+from ecad_search.evolution import quick
 from ecad_search.testing.search_problem import SearchProblem
 
 TINY = sized("pixart", {"blocks": 3}, hidden=48)
@@ -40,6 +43,20 @@ class SyntheticImages:
     def drifts(self, schedule, prompts, indices):
         self.asked["drifts"] += len(indices)
         return [self.problem.true_loss(schedule) * (1 + 0.1 * i) for i in indices]
+
+    def profile(self, prompts, steps, samples):
+        """What each unit is good for is made up, drifts are the problem's own."""
+        benefits = np.linspace(0.1, 0.4, int(quick.units(TINY).max()) + 1)
+        plan = quick.plan_of(TINY, STEPS, TINY.native_workload(2), benefits)
+        gaps = [(gap,) for gap in quick.probes(plan, 3.0)]
+        self.asked["drifts"] += samples + len(gaps)
+        return Profile(
+            benefits.tolist(),
+            [
+                ([list(gap) for gap in g], i % samples, self.problem.true_loss(plan.schedule(g)))
+                for i, g in enumerate(gaps)
+            ],
+        )
 
     @property
     def total(self) -> int:

@@ -36,6 +36,10 @@ class Mortal:
         self._spend(indices)
         return self.inner.drifts(schedule, prompts, indices)
 
+    def profile(self, prompts, steps, samples):
+        self._spend(range(samples))
+        return self.inner.profile(prompts, steps, samples)
+
 
 TIMES = ("rendered", "seconds")
 

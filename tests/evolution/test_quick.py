@@ -271,3 +271,13 @@ def test_a_front_has_its_predictions_and_the_references_beside_it():
         assert point.cost == relative_cost(point.schedule, WORKLOAD)
     loaded = type(front).from_json(front.to_json())
     assert [p.schedule.key for p in front] == [p.schedule.key for p in loaded]
+
+
+@given(st.integers(0, 60))
+def test_the_order_of_a_start_is_spread_over_the_whole_front(n):
+    order = quick.spread_order(n)
+    assert list(range(n)) == sorted(order)
+    if n >= 7:
+        assert {"low", "middle", "high"} == {
+            "low" if i < n / 3 else "high" if i >= 2 * n / 3 else "middle" for i in order[:3]
+        }

@@ -433,3 +433,70 @@ def test_no_found_schedule_beats_the_known_best_front():
         # The nearest corner of the true front that costs more: nothing cheaper can lose less.
         before = best[best[:, 0] >= point.cost - 1e-12]
         assert made_of.true_loss(point.schedule) >= before[:, 1].max() - 1e-12
+
+
+# --- a start from a profile ----------------------------------------------------------------------
+
+
+def profiled(journal, **fields):
+    """A search that begins with two schedules which no built-in start has."""
+    search = search_of(journal, **fields)
+    if search.awaits_start:
+        rows = np.ones((6, TINY.n_cells), dtype=bool)
+        rows[2:4] = False
+        other = rows.copy()
+        other[4] = False
+        start = [
+            presets.Schedule(TINY, rows, name="first"),
+            presets.Schedule(TINY, other, name="second"),
+        ]
+        search.start_from(start, images=10)
+    return search
+
+
+def test_a_search_begins_with_the_schedules_of_a_profile_and_the_references(tmp_path):
+    with Journal(tmp_path / "search.jsonl") as journal:
+        search = problem().finish(profiled(journal))
+        first = next(record for record in journal.records if record.get("generation") == 0)
+    origins = [candidate["origin"] for candidate in first["candidates"]]
+    assert ["profile", "profile"] == origins[:2]
+    assert all(origin.startswith("fora ") for origin in origins[2:]) and len(origins) > 3
+    assert search.finished and 100 < search.progress.images <= 120
+
+
+def test_the_images_of_a_profile_are_of_the_budget():
+    search = profiled(Journal(None))
+    assert 10 == search.progress.images
+    spent = problem().finish(search).progress.images
+    rendered = sum(len(record.get("scores", ())) for record in search.journal.records)
+    assert spent == rendered + 10
+
+
+@given(data=st.data())
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_profiled_search_killed_anywhere_writes_the_same_bytes(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed")
+    with Journal(folder / "whole.jsonl") as journal:
+        problem().finish(profiled(journal))
+    whole = (folder / "whole.jsonl").read_bytes()
+    path = folder / "search.jsonl"
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    with Journal(path) as journal:
+        problem().finish(profiled(journal))
+    assert whole == path.read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["paper", "random"])
+def test_only_ecad_plus_starts_from_a_profile(mode):
+    search = search_of(Journal(None), mode=mode)
+    assert not search.awaits_start
+    with pytest.raises(SearchError, match=f"mode {mode}.*only ecad"):
+        search.start_from([], images=0)
+
+
+def test_a_search_that_has_begun_takes_no_profile():
+    search = search_of(Journal(None))
+    job = search.ask()
+    problem().answer(search, job)
+    search.ask()
+    assert not search.awaits_start

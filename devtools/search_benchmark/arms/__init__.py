@@ -56,6 +56,11 @@ ARMS = (
         step_masks.simulated_annealing,
     ),
     Arm(
+        "quick",
+        "the schedules of ECAD Quick Schedule, scored one after the other without a search",
+        ours.quick_schedule,
+    ),
+    Arm(
         "ecad+ without surrogate",
         "children are rendered as they come, no model chooses among them",
         ours.without_surrogate,
@@ -68,8 +73,14 @@ ARMS = (
         is_ablation=True,
     ),
     Arm(
+        "ecad+ without profile",
+        "begins with FORA-like schedules instead of those of a profile",
+        ours.without_profile,
+        is_ablation=True,
+    ),
+    Arm(
         "ecad+ without its start",
-        "begins with random schedules instead of ours",
+        "begins with random schedules instead",
         ours.without_start,
         is_ablation=True,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ecad_search.evolution import nsga2, proposals, seeding
+from ecad_search.evolution import nsga2, proposals, quick, seeding
 from ecad_search.evolution.journal import Journal
 from ecad_search.evolution.proposals import Proposal
 from ecad_search.evolution.search import Search
@@ -15,9 +15,16 @@ from ..meter import Meter
 from ..plan import POPULATION
 
 NODE_CONFIDENCE = 0.9  # the Search node's default
+PROFILED_SAMPLES = 4  # as the Search node's
 
 
-def finish(meter: Meter, settings: SearchSettings, kind: type[Search] = Search) -> None:
+def finish(
+    meter: Meter,
+    settings: SearchSettings,
+    kind: type[Search] = Search,
+    *,
+    profiled: bool = False,
+) -> None:
     search = kind(
         settings,
         meter.architecture,
@@ -26,6 +33,10 @@ def finish(meter: Meter, settings: SearchSettings, kind: type[Search] = Search) 
         meter.n_samples,
         Journal(None),
     )
+    if profiled:
+        before = meter.images
+        start = quick.start_of(*meter.profile(PROFILED_SAMPLES))
+        search.start_from(start, images=meter.images - before)
     while (job := search.ask()) is not None:
         search.tell(job, meter.scores(job.candidate.schedule, job.samples))
 
@@ -45,17 +56,29 @@ def ecad_settings(meter: Meter, seed: int, **changes: object) -> SearchSettings:
 
 
 def ecad(meter: Meter, seed: int) -> None:
-    finish(meter, ecad_settings(meter, seed))
+    finish(meter, ecad_settings(meter, seed), profiled=True)
+
+
+def quick_schedule(meter: Meter, seed: int) -> None:
+    """The schedules of a profile, scored one after the other; no search."""
+    plan, measured = meter.profile(PROFILED_SAMPLES)
+    meter.scores(meter.uncached)
+    for schedule in quick.start_of(plan, measured, count=24):
+        meter.scores(schedule)
 
 
 def without_surrogate(meter: Meter, seed: int) -> None:
-    finish(meter, ecad_settings(meter, seed, guided=False))
+    finish(meter, ecad_settings(meter, seed, guided=False), profiled=True)
 
 
 def without_racing(meter: Meter, seed: int) -> None:
     """A first block of as many samples as a job may have, and a judge that is never sure."""
     first = min(meter.n_samples, 32)
-    finish(meter, ecad_settings(meter, seed, first_block=first, confidence=1.0))
+    finish(meter, ecad_settings(meter, seed, first_block=first, confidence=1.0), profiled=True)
+
+
+def without_profile(meter: Meter, seed: int) -> None:
+    finish(meter, ecad_settings(meter, seed))
 
 
 class RandomStart(Search):
@@ -103,4 +126,4 @@ class FlatChildren(Search):
 
 
 def without_structure(meter: Meter, seed: int) -> None:
-    finish(meter, ecad_settings(meter, seed), FlatChildren)
+    finish(meter, ecad_settings(meter, seed), FlatChildren, profiled=True)
