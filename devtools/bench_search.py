@@ -27,7 +27,7 @@ from .console import duration
 from .search_benchmark import plan as plans
 from .search_benchmark import report, runs
 from .search_benchmark.arms import ARMS
-from .search_benchmark.images import ImageSource
+from .search_benchmark.images import ImageSource, Profile
 from .search_benchmark.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -202,6 +202,9 @@ class Watched:
         self, schedule: Schedule, prompts: CalibrationPrompts, indices: Sequence[int]
     ) -> list[float]:
         return self._noted(self.inner.drifts(schedule, prompts, indices))
+
+    def profile(self, prompts: CalibrationPrompts, steps: int, samples: int) -> Profile:
+        return self.inner.profile(prompts, steps, samples)
 
     def _noted(self, numbers: list[float]) -> list[float]:
         parent = parent_process()
