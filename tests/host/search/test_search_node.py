@@ -238,3 +238,38 @@ def test_a_search_can_begin_with_a_schedule_of_the_user(search, pack, tiny_pixar
     search(start_from=mine)
     records = [json.loads(line) for line in journal_of(output).read_text().splitlines()]
     assert mine.key in {c["key"] for r in records for c in r.get("candidates", [])}
+
+
+def test_a_search_with_images_to_spare_begins_with_a_profile(search, output):
+    search(images=100)
+    start = [line for line in map(json.loads, journal_of(output).open()) if "start" in line]
+    assert 1 == len(start)
+    assert 16 == start[0]["images"]
+    assert start[0]["start"]
+
+
+@pytest.mark.parametrize("changes", [{"images": 95}, {"profile_first": False}, {"mode": "paper"}])
+def test_a_search_begins_without_a_profile(search, output, changes):
+    search(**({"images": 100, "generations": 1} | changes))
+    assert [] == [line for line in journal_of(output).open() if '"start"' in line]
+
+
+def test_a_profile_is_part_of_the_default_journal_name(search, output):
+    for profile_first in (True, False):
+        search(images=100, generations=1, profile_first=profile_first)
+    assert 2 == len(list((output / "ecad").glob("*.jsonl")))
+
+
+def test_cancel_in_the_profile_begins_it_again_when_the_graph_is_queued_again(
+    comfy, search, output, tiny_pixart, uninterrupted
+):
+    def cancel(*_):
+        comfy.model_management.interrupt_current_processing()
+
+    model = tiny_pixart(depth=2, flow=True)
+    handle = model.model.diffusion_model.register_forward_hook(cancel)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        search(model=model, images=100)
+    handle.remove()
+    search(model=tiny_pixart(depth=2, flow=True), images=100, generations=1)
+    assert 1 == sum('"start"' in line for line in journal_of(output).open())
