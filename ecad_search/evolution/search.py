@@ -85,6 +85,16 @@ class _Entry:
         return not self.failed and self.verdict == SCORED
 
 
+@dataclass(eq=False)
+class _Out:
+    """A job that a worker has; `answer` is what it told, as it will stand in the journal."""
+
+    job: Job
+    entry: _Entry
+    answer: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+
 class Search:
     """One search over the schedules of `architecture` at `steps` steps.
 
@@ -92,8 +102,10 @@ class Search:
     `n_samples` is the number of calibration samples (prompts x seeds), in an order whose every
     prefix is as varied as can be. `seeds` are schedules to start from besides the built-in ones.
 
-    Several workers may ask before the first one tells. `ask` then gives None when there is nothing
-    to do until another worker tells; with `finished` it means that nothing will ever be to do.
+    Several workers may ask before the first one tells, and tell in any order: what is told counts
+    in the order of asking, so that the course of a search does not depend on how many they are.
+    `ask` gives None when there is nothing to do until another worker tells; with `finished` it
+    means that nothing will ever be to do.
     """
 
     def __init__(
@@ -125,6 +137,7 @@ class Search:
         self._entries: dict[str, _Entry] = {uncached.key: self._uncached}
         self._members: list[_Entry] = []  # of the current generation, in order
         self._genomes: list[npt.NDArray[np.bool_]] = []  # theirs, (steps, cells), as bred
+        self._out: list[_Out] = []  # what was asked for, in that order
         self._population: list[tuple[npt.NDArray[np.bool_], _Entry]] = []  # paper mode
         # A schedule's key takes a millisecond on FLUX; each is asked for more than once.
         self._made: dict[tuple[bytes, str], Schedule] = {}
@@ -187,36 +200,23 @@ class Search:
 
     def tell(self, job: Job, scores: Sequence[float], *, seconds: float = 0.0) -> None:
         """Write down the raw score of each sample of `job`, in the same order."""
-        entry = self._entry_of(job)
-        values = self._checked_scores(job, scores)
-        verdict = self._judge(entry, [*entry.scores, *values])
-        record = {
-            "key": job.candidate.key,
-            "samples": [job.samples[0], job.samples[-1] + 1],
-            "scores": values,
-            "verdict": verdict,
-        }
-        self.journal.append(record, seconds=seconds)
-        self._apply(record)
-        entry.pending = False
+        out = self._out_of(job)
+        out.answer = {"scores": self._checked_scores(job, scores)}
+        out.seconds = seconds
+        self._write_answers()
 
     def fail(self, job: Job, reason: str) -> None:
         """Take the job's candidate out of the race (out of memory, no usable score); journaled."""
-        entry = self._entry_of(job)
-        entry.pending = False
-        if entry is self._uncached:
+        out = self._out_of(job)
+        if job.candidate is self._uncached.candidate:
+            self._put_back(out)
             raise SearchError(
                 f"The uncached run failed ({reason}), so there is nothing to compare schedules "
                 "with. Make it work without a schedule first (smaller batch or picture, another "
                 "scorer), then queue the search again."
             )
-        record = {
-            "key": job.candidate.key,
-            "samples": [job.samples[0], job.samples[-1] + 1],
-            "failed": str(reason) or "no reason given",
-        }
-        self.journal.append(record)
-        self._apply(record)
+        out.answer = {"failed": str(reason) or "no reason given"}
+        self._write_answers()
 
     @property
     def finished(self) -> bool:
@@ -413,20 +413,68 @@ class Search:
     # --- jobs ------------------------------------------------------------------------------------
 
     def _next_job(self) -> Job | None:
+        """Of the current heat those with the fewest scores are next, in their order.
+
+        Nobody gets a second job before all of these have been told, so whatever a worker is handed
+        is what a single worker would have come to.
+        """
         if self._time_is_up:
             return None
-        candidates = self._members if self._uncached.is_scored else [self._uncached]
-        for entry in candidates:
-            if entry.is_open and not entry.pending and self._may_work_on(entry):
-                entry.pending = True
-                samples = racing.next_block(
-                    len(entry.scores),
-                    self.n_samples,
-                    first_block=self.settings.first_block,
-                    racing=self._is_racing and entry is not self._uncached,
-                )
-                return Job(entry.candidate, samples)
+        entry = self._next_entry()
+        if entry is None:
+            return None
+        entry.pending = True
+        samples = racing.next_block(
+            len(entry.scores),
+            self.n_samples,
+            first_block=self.settings.first_block,
+            racing=self._is_racing and entry is not self._uncached,
+        )
+        job = Job(entry.candidate, samples)
+        self._out.append(_Out(job, entry))
+        return job
+
+    def _next_entry(self) -> _Entry | None:
+        members = self._members if self._uncached.is_scored else [self._uncached]
+        for start in range(0, len(members), self.settings.heat):
+            heat = members[start : start + self.settings.heat]
+            racing_on = [entry for entry in heat if entry.is_open and self._may_work_on(entry)]
+            if racing_on:
+                fewest = min(len(entry.scores) for entry in racing_on)
+                level = [entry for entry in racing_on if len(entry.scores) == fewest]
+                return next((entry for entry in level if not entry.pending), None)
+            if self._is_waiting:  # what comes next depends on what is left of the budget
+                return None
         return None
+
+    def _out_of(self, job: Job) -> _Out:
+        """What `job` was handed out as."""
+        for out in self._out:
+            if out.job == job and out.answer is None:
+                return out
+        raise SearchError(
+            f"Candidate {job.candidate.key} was not asked for with the samples "
+            f"{list(job.samples)}, or was told already. Tell each job once, as `ask` gave it."
+        )
+
+    def _write_answers(self) -> None:
+        """Write down what was told, as far as everything asked for before it was told as well."""
+        while self._out and (answer := self._out[0].answer) is not None:
+            out = self._out[0]
+            record: dict[str, Any] = {
+                "key": out.job.candidate.key,
+                "samples": [out.job.samples[0], out.job.samples[-1] + 1],
+                **answer,
+            }
+            if "scores" in answer:
+                record["verdict"] = self._judge(out.entry, out.entry.scores + answer["scores"])
+            self.journal.append(record, seconds=out.seconds)
+            self._apply(record)
+            self._put_back(out)
+
+    def _put_back(self, out: _Out) -> None:
+        self._out.remove(out)
+        out.entry.pending = False
 
     @property
     def _is_racing(self) -> bool:
@@ -458,15 +506,6 @@ class Search:
     def _may_breed(self) -> bool:
         limit = self.settings.generations
         return limit is None or self._generation < limit
-
-    def _entry_of(self, job: Job) -> _Entry:
-        entry = self._entries.get(job.candidate.key)
-        if entry is None or not entry.is_open or job.samples[:1] != (len(entry.scores),):
-            raise SearchError(
-                f"Candidate {job.candidate.key} was not asked for with the samples "
-                f"{list(job.samples)}, or was told already. Tell each job once, as `ask` gave it."
-            )
-        return entry
 
     def _checked_scores(self, job: Job, scores: Sequence[float]) -> list[float]:
         values = [float(score) for score in scores]

@@ -30,6 +30,8 @@ class SearchSettings:
     offspring: new candidates per generation; None is the mode's own (paper: as many as breed).
     first_block: samples a new candidate gets before it is first judged (ecad+).
     confidence: how sure the judge must be that a candidate is dominated to drop it (ecad+).
+    heat: candidates that race at a time; more of them keep more workers busy, but fewer rivals are
+        known when one is judged.
     guided: let a model of the scores so far choose among proposed children (ecad+).
     crossover_points, crossover_probability, mutation_probability: the paper's genome operators.
     """
@@ -42,7 +44,8 @@ class SearchSettings:
     population: int | None = None
     offspring: int | None = None
     first_block: int = 4
-    confidence: float = 0.8
+    confidence: float = 0.9
+    heat: int = 4
     guided: bool = True
     crossover_points: int = 4
     crossover_probability: float = 0.9
@@ -57,6 +60,7 @@ class SearchSettings:
             ("seed", 0, 2**64 - 1),
             ("images", 1, 10**9),
             ("first_block", 2, LARGEST_JOB),
+            ("heat", 1, 1000),
             ("crossover_points", 1, 10_000),
         ):
             _require_whole(name, getattr(self, name), lowest, largest)

@@ -43,7 +43,7 @@ def search_of(journal, made_of=None, **fields):
 
 
 @functools.lru_cache
-def whole_journal(mode, images=120):
+def whole_journal(mode, images=120, **fields):
     """The bytes of one undisturbed search, and its front."""
     import tempfile
     from pathlib import Path
@@ -51,7 +51,7 @@ def whole_journal(mode, images=120):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "search.jsonl"
         with Journal(path, {"model": "tiny"}) as journal:
-            search = problem().finish(search_of(journal, mode=mode, images=images))
+            search = problem().finish(search_of(journal, mode=mode, images=images, **fields))
             return path.read_bytes(), search.front.to_json()
 
 
@@ -92,8 +92,20 @@ def test_a_raised_budget_goes_on_where_the_smaller_one_ended(mode, tmp_path):
     path = tmp_path / "search.jsonl"
     for images in (70, 120):
         with Journal(path, {"model": "tiny"}) as journal:
-            problem().finish(search_of(journal, mode=mode, images=images))
-    assert whole_journal(mode)[0] == path.read_bytes()
+            problem().finish(search_of(journal, mode=mode, images=images, heat=1))
+    assert whole_journal(mode, heat=1)[0] == path.read_bytes()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_budget_that_ended_in_a_heat_can_be_raised(mode, tmp_path):
+    path = tmp_path / "search.jsonl"
+    written = b""
+    for images in (70, 75, 81, 120):
+        with Journal(path, {"model": "tiny"}) as journal:
+            search = problem().finish(search_of(journal, mode=mode, images=images))
+        assert images - problem().n_samples < search.progress.images <= images
+        assert path.read_bytes().startswith(written)
+        written = path.read_bytes()
 
 
 def test_a_finished_search_queued_again_has_nothing_to_do(tmp_path):
@@ -180,7 +192,8 @@ def test_every_front_point_was_scored_on_all_samples():
 
 def test_hopeless_candidates_are_dropped_early():
     journal = Journal(None)
-    problem().finish(search_of(journal, images=250))
+    made_of = problem(n_samples=16)
+    made_of.finish(search_of(journal, made_of, images=500))
     verdicts = [record.get("verdict") for record in journal.records]
     assert "dropped" in verdicts and "scored" in verdicts
 
@@ -279,23 +292,52 @@ def test_a_space_that_is_tried_out_ends_the_search():
     assert 7 == search.progress.candidates  # 2 ** 3 schedules, uncached apart
 
 
-def test_several_workers_get_different_jobs_and_one_journal(tmp_path):
-    made_of = problem()
-    with Journal(tmp_path / "search.jsonl") as journal:
-        search = search_of(journal)
-        out = []
-        rng = np.random.default_rng(0)
-        while not search.finished:
-            job = search.ask() if len(out) < 3 else None
-            if job is not None:
-                assert job.candidate.key not in [other.candidate.key for other in out]
-                out.append(job)
-                continue
-            made_of.answer(search, out.pop(int(rng.integers(len(out)))))
-        front = search.front.to_json()
-        assert search.progress.images <= 120
-    with Journal(tmp_path / "search.jsonl") as journal:
-        assert front == search_of(journal).front.to_json()
+def worked_on(search, made_of, workers, rng):
+    """Finish `search` with so many workers, who tell in any order; returns how many had work."""
+    out, most = [], 0
+    while not search.finished:
+        job = search.ask() if len(out) < workers else None
+        if job is not None:
+            assert job.candidate.key not in [other.candidate.key for other in out]
+            out.append(job)
+            most = max(most, len(out))
+            continue
+        made_of.answer(search, out.pop(int(rng.integers(len(out)))))
+    return most
+
+
+@pytest.mark.parametrize("mode", MODES)
+@given(workers=st.integers(1, 6), seed=st.integers(0, 2**32 - 1), images=st.integers(60, 120))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_number_of_workers_changes_no_byte(mode, workers, seed, images, tmp_path_factory):
+    path = tmp_path_factory.mktemp("workers") / "search.jsonl"
+    with Journal(path, {"model": "tiny"}) as journal:
+        search = search_of(journal, mode=mode, images=images)
+        worked_on(search, problem(), workers, np.random.default_rng(seed))
+        assert whole_journal(mode, images)[1] == search.front.to_json()
+    assert whole_journal(mode, images)[0] == path.read_bytes()
+
+
+def test_as_many_workers_as_a_heat_has_candidates_all_have_work():
+    for workers in (2, 4):
+        search = search_of(Journal(None))
+        assert workers == worked_on(search, problem(), workers, np.random.default_rng(0))
+
+
+def test_what_is_told_out_of_order_is_written_in_the_order_of_asking():
+    journal = Journal(None)
+    search = search_of(journal)
+    problem().answer(search, search.ask())
+    first, second, third = search.ask(), search.ask(), search.ask()
+    before = list(journal.records)
+    problem().answer(search, third)
+    search.fail(second, "out of memory")
+    assert before == journal.records
+    with pytest.raises(SearchError, match="was told already"):
+        problem().answer(search, third)
+    problem().answer(search, first)
+    told = [record["key"] for record in journal.records[len(before) :]]
+    assert [first.candidate.key, second.candidate.key, third.candidate.key] == told
 
 
 # --- what goes wrong -----------------------------------------------------------------------------
