@@ -84,7 +84,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="a small size, 20 minutes at most")
     made.add_argument("--json", type=Path, metavar="FILE", help="where the raw numbers go")
     made.add_argument(
-        "--steps", type=int, default=20, metavar="N", help="sampling steps; fewer is harder"
+        "--steps",
+        type=int,
+        default=plans.STEPS,
+        metavar="N",
+        help="sampling steps; fewer is harder",
     )
     made.add_argument("--seeds", type=int, metavar="N", help="runs of every arm")
     made.add_argument(
@@ -114,7 +118,7 @@ def plan_of(options: argparse.Namespace, accelerated: bool) -> Plan:
 def report_folder(options: argparse.Namespace, plan: Plan) -> Path:
     if options.report is not None:
         return options.report
-    whole = not options.quick and options.steps == 20 and not options.arms
+    whole = not options.quick and options.steps == plans.STEPS and not options.arms
     return ROOT / "docs" if whole and options.seeds is None else options.out
 
 
