@@ -10,9 +10,9 @@ from ..ecad_search.calibration import (
     BUILTIN_SETS,
     CalibrationPrompts,
     builtin_prompts,
-    load_prompts,
 )
 from ..ecad_search.errors import EcadError, PromptSetError
+from ..ecad_search.prompt_files import load_prompts
 from .host.fingerprint import model_fingerprint
 from .host.paths import input_path
 from .host.progress import NodeProgress
@@ -44,8 +44,8 @@ class CalibrationPromptsNode(io.ComfyNode):
                     options=SOURCES,
                     default=BUILTIN_SETS[0],
                     tooltip=(
-                        "A built-in set (emoji: for the demo model; general: for real ones), the "
-                        "text below, or a file in ComfyUI's input folder."
+                        "A built-in set (emoji: for the demo model; the others: for real ones), "
+                        "the text below, or a file in ComfyUI's input folder."
                     ),
                 ),
                 io.String.Input(
@@ -58,8 +58,9 @@ class CalibrationPromptsNode(io.ComfyNode):
                     "file",
                     default="",
                     tooltip=(
-                        "A .txt, .json, .tsv or .csv file in ComfyUI's input folder. Used with the "
-                        "source 'file'."
+                        "A file in ComfyUI's input folder, for the source 'file': one prompt a "
+                        "line, a table with a header line, or JSON, as PartiPrompts, DrawBench, "
+                        "ImageReward, MJHQ-30K and COCO captions are published."
                     ),
                 ),
                 io.Int.Input(
@@ -100,6 +101,15 @@ class CalibrationPromptsNode(io.ComfyNode):
                     optional=True,
                     tooltip="Guidance of models that take it as an input (FLUX: 3.5). 0 sets none.",
                 ),
+                io.String.Input(
+                    "column",
+                    default="",
+                    optional=True,
+                    tooltip=(
+                        "Column of the file's table, or key of its JSON objects, that holds the "
+                        "prompts. Empty: the one called prompt, prompts, caption or text."
+                    ),
+                ),
             ],
             outputs=[
                 CalibrationType.Output(
@@ -111,15 +121,19 @@ class CalibrationPromptsNode(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, source: str | None = None, text: str | None = None, file: str | None = None
+        cls,
+        source: str | None = None,
+        text: str | None = None,
+        file: str | None = None,
+        column: str | None = "",
     ) -> bool | str:
         if source is not None and source not in SOURCES:
             return f"There is no prompt source '{source}', expected one of {', '.join(SOURCES)}."
         if source == CUSTOM and text is not None and not text.strip():
             return "The source is 'custom text', but the text is empty; write one prompt a line."
-        if source == FILE and file is not None:
+        if source == FILE and file is not None and column is not None:
             try:
-                load_prompts(existing(file))
+                load_prompts(existing(file), column=column)
             except EcadError as error:
                 return str(error)
         return True
@@ -147,11 +161,12 @@ class CalibrationPromptsNode(io.ComfyNode):
         seed: int,
         negative: str,
         guidance: float = 0.0,
+        column: str = "",
     ) -> io.NodeOutput:
         if source == CUSTOM:
             texts = load_prompts(text)
         elif source == FILE:
-            texts = load_prompts(existing(file))
+            texts = load_prompts(existing(file), column=column)
         else:
             texts = builtin_prompts(source)
         name = file if source == FILE else source

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from ecad_search import calibration
+from ecad_search import prompt_files
 from ecad_search.calibration import (
     BUILTIN_SETS,
     CalibrationPrompts,
     builtin_prompts,
     common_prompts,
-    load_prompts,
 )
 from ecad_search.errors import PromptSetError
+from ecad_search.prompt_files import load_prompts
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path("shared", "reference", "prompts")  # in the checkout, or beside it
@@ -99,6 +99,19 @@ def test_impossible_calibration_is_refused(settings, message):
         ("p.tsv", "Prompt\tCategory\na cat\tAnimals\na dog, running\tAnimals\n"),
         ("p.TSV", "Note\tPROMPT\n\ta cat\n\ta dog, running\n"),
         ("p.csv", 'id,prompt\n1,a cat\n2,"a dog, running"\n'),
+        ("p.csv", "id;prompt\n1;a cat\n2;a dog, running\n"),
+        ("p.csv", 'Prompts,Category\na cat,Colors\n"a dog, running",Counting\n'),
+        ("p.txt", "Prompts\tCategory\na cat\tColors\na dog, running\tCounting\n"),
+        ("p.dat", 'id,"Caption"\n1,a cat\n2,"a dog, running"\n'),
+        ("p", "a cat\na dog, running\n"),
+        ("p.txt", '[\n  {\n    "prompt": "a cat"}, {"prompt": "a dog, running"}\n]\n'),
+        ("p.json", '{"prompts": ["a cat", "a dog, running"]}'),
+        ("p.json", '{"a1": {"prompt": "a cat"}, "b2": {"prompt": "a dog, running"}}'),
+        (
+            "meta",
+            '{"a1": {"category": "animals", "prompt": "a cat"},\n "b2": {"category": "x", '
+            '"prompt": "a dog, running"}}',
+        ),
     ],
 )
 def test_every_format_gives_the_same_prompts(write, name, content):
@@ -127,6 +140,50 @@ def test_line_break_inside_a_csv_cell_becomes_a_space(write):
     assert ("a cat on a mat",) == load_prompts(write("p.csv", 'prompt\n"a cat\non a mat"\n'))
 
 
+def coco(*annotations) -> str:
+    rows = [{"image_id": i, "id": n, "caption": c} for n, (i, c) in enumerate(annotations)]
+    return json.dumps({"info": {}, "images": [{"id": 7}], "licenses": [], "annotations": rows})
+
+
+def test_each_picture_of_coco_gives_its_first_caption(write):
+    content = coco((7, "a cat\n"), (3, "a dog"), (7, "one cat sitting"), (3, "dog"), (9, "a dog"))
+    assert ("a cat", "a dog", "a dog") == load_prompts(write("captions_val.json", content))
+
+
+def test_instances_of_coco_are_no_captions(write):
+    content = '{"annotations": [{"image_id": 7, "bbox": [0, 0, 1, 1]}]}'
+    with pytest.raises(PromptSetError, match="not of instances"):
+        load_prompts(write("instances.json", content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.csv", "Prompt,Revised\na cat,a black cat\n"),
+        ("p.tsv", "Prompt\trevised\na cat\ta black cat\n"),
+        ("p.json", '[{"prompt": "a cat", "Revised": "a black cat"}]'),
+        ("p.json", '{"1": {"prompt": "a cat", "revised": "a black cat"}}'),
+    ],
+)
+def test_a_named_column_is_read_instead_of_the_prompt(write, name, content):
+    assert ("a cat",) == load_prompts(write(name, content))
+    assert ("a black cat",) == load_prompts(write(name, content), column=" revised")
+
+
+def test_the_column_must_be_there(write):
+    with pytest.raises(PromptSetError, match="columns 'prompt', 'note', expected one called 'x'"):
+        load_prompts(write("p.csv", "prompt,note\na,b\n"), column="X")
+    with pytest.raises(PromptSetError, match="is plain text, but its column 'x'"):
+        load_prompts(write("p.txt", "a cat\n"), column="x")
+
+
+def test_prompt_with_a_comma_in_the_first_line_is_plain_text(write):
+    for lines in (("poster, text, red", "a cat"), ("prompt, art", "a, b, c"), ("# a, text", "x")):
+        content = "\n".join(lines) + "\n"
+        prompts = tuple(line for line in lines if not line.startswith("#"))
+        assert prompts == load_prompts(write("p.txt", content))
+
+
 def test_repeated_prompts_stay(write):
     assert ("a", "a") == load_prompts(write("p.txt", "a\na\n"))
 
@@ -144,17 +201,20 @@ def test_format_can_be_named(write):
         ("p.tsv", "", "holds no prompts"),
         ("p.csv", "prompt\n\n", "holds no prompts"),
         ("p.json", "", "is not JSON"),
-        ("p.json", '{"prompts": ["a"]}', "a JSON dict"),
+        ("p.json", '{"images": ["a"]}', "a JSON dict with 'images'"),
+        ("p.json", "7", "a JSON int"),
+        ("p.json", '{"a": {"title": "x"}}', "Entry 'a'"),
+        ("p.json", "{}", "holds no prompts"),
         ("p.json", '["a", 7]', "Entry 1"),
-        ("p.json", '[{"text": "a"}]', "Entry 0"),
+        ("p.json", '[{"words": "a"}]', "Entry 0"),
         ("p.json", '[{"prompt": null}]', "Entry 0"),
         ("p.json", "[" * 100_000, "is not JSON"),
-        ("p.tsv", "Text\tNote\na\tb\n", "columns 'Text', 'Note'"),
-        ("p.csv", "text\na\n", "expected one called 'prompt'"),
+        ("p.tsv", "Words\tNote\na\tb\n", "columns 'Words', 'Note'"),
+        ("p.csv", "note\na\n", "expected one called 'prompt'"),
         ("p.csv", "prompt\n" + "a" * 200_000, "is no table"),
         ("p.txt", b"caf\xe9\n", "byte 3 is 0xe9"),
         ("p.txt", "a\n".encode("utf-16"), "is not UTF-8"),
-        ("p.xlsx", "a", "has the ending '.xlsx'"),
+        ("p.xlsx", b"PK\x03\x04\x00\x00", "is no text (byte 4 is zero)"),
     ],
 )
 def test_unusable_file_is_one_sentence(write, name, content, message):
@@ -172,7 +232,7 @@ def test_absent_file_and_folder_are_refused(tmp_path):
 
 
 def test_file_that_is_too_large_is_refused_unread(write, monkeypatch):
-    monkeypatch.setattr(calibration, "MOST_BYTES", 10)
+    monkeypatch.setattr(prompt_files, "MOST_BYTES", 10)
     with pytest.raises(PromptSetError, match="MiB, expected at most"):
         load_prompts(write("p.txt", "a" * 11))
     with pytest.raises(PromptSetError, match="MiB, expected at most"):
@@ -180,7 +240,7 @@ def test_file_that_is_too_large_is_refused_unread(write, monkeypatch):
 
 
 def test_too_many_prompts_are_refused(monkeypatch):
-    monkeypatch.setattr(calibration, "MOST_PROMPTS", 2)
+    monkeypatch.setattr(prompt_files, "MOST_PROMPTS", 2)
     with pytest.raises(PromptSetError, match="3 prompts, expected at most 2"):
         load_prompts("a\nb\nc")
 
@@ -208,7 +268,8 @@ def test_published_prompt_files_are_read(name, count):
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("emoji-calibration", 64), ("emoji-heldout", 64), ("general", 100)]
+    ("name", "count"),
+    [(name, 64 if name.startswith("emoji") else 100) for name in BUILTIN_SETS],
 )
 def test_built_in_sets_hold_distinct_prompts(name, count):
     prompts = builtin_prompts(name)

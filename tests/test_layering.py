@@ -18,7 +18,8 @@ MAY_IMPORT = {  # part of the library -> parts it may import, besides itself
     "engine": {"architectures", "core", "errors"},
     "scorers": {"core", "errors"},
     "evolution": {"core", "errors"},
-    "calibration": {"core", "errors"},
+    "calibration": {"core", "errors", "prompt_files"},
+    "prompt_files": {"errors"},
     "drawing": {"core", "errors"},
     "library": {"core", "errors"},
     "builtin_schedules": {"architectures", "core", "errors"},
@@ -32,6 +33,7 @@ NO_TORCH = (
     "library",
     "cli",
     "calibration",
+    "prompt_files",
 )
 
 

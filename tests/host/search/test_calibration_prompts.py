@@ -73,6 +73,21 @@ def test_a_file_of_the_input_folder_can_be_used(encode, input_file):
     ).prompts.prompts
 
 
+def test_a_column_of_the_file_can_be_named(node, encode, input_file):
+    input_file("mine.csv", "prompt,own\na fox,a pizza\n")
+    inputs = {"source": "file", "file": "mine.csv"}
+    assert ("a fox",) == encode(**inputs).prompts.prompts
+    assert ("a pizza",) == encode(**inputs, column="own").prompts.prompts
+    assert "expected one called 'other'" in node.validate_inputs(**inputs, column="other")
+
+
+def test_every_built_in_set_is_in_the_dropdown(node, encode):
+    source = next(i for i in node.define_schema().inputs if i.id == "source")
+    for name in ("people", "objects", "scenes", "lettering", "styles"):
+        assert name in source.options
+        assert 2 == len(encode(source=name, prompts=2).prompts.prompts)
+
+
 def test_an_edited_file_encodes_again(node, input_file):
     path = input_file("mine.txt", "a fox\n")
     before = node.fingerprint_inputs(source="file", file="mine.txt")
