@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..ecad_search.core.schedule import Schedule
 from .host.patching import CACHE_DEVICES, CacheOptions, apply_schedule
 from .host.run_report import facts, planner, reporter, say
+from .host.schedule_view import schedule_output
 from .host.schema import field, schema
 from .types import ScheduleType
 
@@ -78,4 +79,4 @@ class ApplySchedule(io.ComfyNode):
             on_plan=planner(node_id, schedule),
         )
         say(node_id, facts(schedule))
-        return io.NodeOutput(patched)
+        return io.NodeOutput(patched, ui=schedule_output(schedule))

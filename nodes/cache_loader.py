@@ -16,6 +16,7 @@ from ..ecad_search.library import USER_PREFIX
 from .host.patching import CACHE_DEVICES, CacheOptions, apply_schedule, detect_architecture
 from .host.paths import schedule_library
 from .host.run_report import facts, planner, reporter, say
+from .host.schedule_view import schedule_output
 from .host.schema import field, schema
 from .types import ScheduleType
 
@@ -122,7 +123,7 @@ class CacheLoader(io.ComfyNode):
             on_plan=planner(node_id, chosen),
         )
         say(node_id, facts(chosen))
-        return io.NodeOutput(patched, chosen)
+        return io.NodeOutput(patched, chosen, ui=schedule_output(chosen))
 
 
 def chosen_schedule(name: str, model: Any) -> Schedule:

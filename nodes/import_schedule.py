@@ -18,6 +18,7 @@ from ..ecad_search.core.schedule_import import imported
 from ..ecad_search.errors import EcadError, StorageError
 from .host.paths import input_path
 from .host.run_report import facts, say
+from .host.schedule_view import schedule_output
 from .host.schema import schema
 from .save_schedule import saved
 from .types import ScheduleType
@@ -125,7 +126,8 @@ class ImportSchedule(io.ComfyNode):
         if save:
             summary += f"\n{saved(schedule, schedule.name, overwrite=overwrite)}"
         say(cls.hidden.unique_id if cls.hidden else None, summary)
-        return io.NodeOutput(schedule, summary, ui={"text": (summary,)})
+        shown = {"text": (summary,), **schedule_output(schedule)}
+        return io.NodeOutput(schedule, summary, ui=shown)
 
 
 def json_files() -> list[str]:

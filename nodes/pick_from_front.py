@@ -6,10 +6,11 @@ from comfy_api.latest import io
 
 from ..ecad_search.core.front import Front, FrontPoint
 from .host.run_report import say
+from .host.schedule_view import schedule_output
 from .host.schema import schema
 from .types import FrontType, ScheduleType
 
-SPEEDUP, QUALITY, KNEE = "target speed-up", "minimum quality", "knee"
+SPEEDUP, QUALITY, KNEE, KEY = "target speed-up", "minimum quality", "knee", "this schedule"
 
 
 class PickFromFront(io.ComfyNode):
@@ -26,11 +27,12 @@ class PickFromFront(io.ComfyNode):
                 FrontType.Input("front", tooltip="What ECAD Search found."),
                 io.Combo.Input(
                     "by",
-                    options=[KNEE, SPEEDUP, QUALITY],
+                    options=[KNEE, SPEEDUP, QUALITY, KEY],
                     default=KNEE,
                     tooltip=(
                         "knee: the most speed for the quality it costs. target speed-up: the best "
-                        "quality at that speed. minimum quality: the fastest of that quality."
+                        "quality at that speed. minimum quality: the fastest of that quality. "
+                        "this schedule: the one with the key below."
                     ),
                 ),
                 io.Float.Input(
@@ -54,6 +56,15 @@ class PickFromFront(io.ComfyNode):
                         "worse. Used by 'minimum quality'."
                     ),
                 ),
+                io.String.Input(
+                    "key",
+                    default="",
+                    optional=True,
+                    tooltip=(
+                        "Which schedule of the front, as the panel of ECAD Search writes it here. "
+                        "Used by 'this schedule'."
+                    ),
+                ),
             ],
             outputs=[
                 ScheduleType.Output(display_name="schedule", tooltip="The schedule picked."),
@@ -65,17 +76,24 @@ class PickFromFront(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, front: Front, by: str, target_speedup: float = 2.0, minimum_quality: float = 0.0
+        cls,
+        front: Front,
+        by: str,
+        target_speedup: float = 2.0,
+        minimum_quality: float = 0.0,
+        key: str = "",
     ) -> io.NodeOutput:
         if by == SPEEDUP:
             point = front.pick_speedup(target_speedup)
         elif by == QUALITY:
             point = front.pick_quality(minimum_quality)
+        elif by == KEY:
+            point = front.pick_key(key.strip())
         else:
             point = front.pick_knee()
         text = facts_of(point)
         say(cls.hidden.unique_id if cls.hidden else None, text)
-        return io.NodeOutput(point.schedule, text)
+        return io.NodeOutput(point.schedule, text, ui=schedule_output(point.schedule))
 
 
 def facts_of(point: FrontPoint) -> str:

@@ -6,6 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..ecad_search.core.schedule import Schedule
 from .host.pictures import as_image
+from .host.schedule_view import schedule_output
 from .host.schema import schema
 from .types import ScheduleType
 
@@ -42,4 +43,5 @@ class SchedulePreview(io.ComfyNode):
         from ..ecad_search.drawing.schedule_map import schedule_map
 
         image = as_image(schedule_map(schedule, width=width))
-        return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
+        shown = ui.PreviewImage(image, cls=cls).as_dict()
+        return io.NodeOutput(image, ui={**shown, **schedule_output(schedule)})

@@ -33,10 +33,12 @@ from .host.rendering import (
     is_out_of_memory,
     release_memory,
 )
+from .host.schedule_view import front_view
 from .host.schema import field, schema
 from .types import CalibrationType, FrontType, SamplerSettingsType, ScheduleType, ScorerType
 
 EVENT = "ecad.search"
+SCHEDULES_SECONDS = 5.0  # between two events that carry the schedules of the front, some 50 kB
 PROFILED_SAMPLES = 4
 PROFILED_BUDGET = 6 * round(quick.IMAGES)  # images; a smaller budget is better spent on candidates
 log = logging.getLogger("ComfyUI-ECAD")
@@ -56,7 +58,7 @@ class SearchNode(io.ComfyNode):
             ),
             search_aliases=["evolve", "optimize", "cache schedule", "speed up", "pareto"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Model.Input("model", tooltip="The model to speed up, without a schedule on it."),
                 io.Vae.Input("vae", tooltip="Decodes the pictures that the scorer looks at."),
@@ -267,6 +269,7 @@ class SearchNode(io.ComfyNode):
                 evaluator=Evaluator(renderer, scorer),
                 progress=NodeProgress(cls.hidden.unique_id if cls.hidden else None, images),
                 front_path=front_path,
+                workflow=workflow_id(cls.hidden.extra_pnginfo) if cls.hidden else None,
             )
             if profiled and run.search.awaits_start:
                 run.profile()
@@ -297,6 +300,7 @@ class SearchRun:
     evaluator: Evaluator
     progress: NodeProgress
     front_path: Path
+    workflow: str | None = None  # so that another tab's node of the same number stays silent
     resumed_images: int = 0
     failed: int = 0
     saved: Front | None = None
@@ -389,11 +393,12 @@ class SearchRun:
         )
 
     def report(self, *, images: int | None = None, force: bool = False) -> None:
-        payload = self.payload()
+        whole = force or self.progress.due("schedules", SCHEDULES_SECONDS)
+        payload = self.payload(bits=whole)
         if images is not None:  # in the middle of a job
             payload["images"] = images
         self.progress.text(self.line(payload["images"]), force=force)
-        self.progress.event(EVENT, payload, force=force)
+        self.progress.event(EVENT, {**payload, "workflow_id": self.workflow}, force=whole)
 
     def line(self, images: int) -> str:
         now = self.search.progress
@@ -404,8 +409,11 @@ class SearchRun:
             parts.append(f"{spoken_seconds(now.eta_seconds)} left")
         return " · ".join(parts)
 
-    def payload(self) -> dict[str, Any]:
-        """What a plot needs; the same in the event and in the node's ui output."""
+    def payload(self, *, bits: bool = True) -> dict[str, Any]:
+        """What a plot needs; the same in the event and in the node's ui output.
+
+        Without `bits` the schedules themselves are left out of `front`.
+        """
         now, front = self.search.progress, self.search.front
         return {
             "generation": now.generation,
@@ -418,6 +426,7 @@ class SearchRun:
             "finished": self.search.finished,
             "points": [[p.cost, p.quality, p.schedule.key] for p in front.members],
             "references": [[p.cost, p.quality, p.schedule.name] for p in front.references],
+            "front": front_view(front, bits=bits),
         }
 
     def summary(self) -> str:
@@ -445,6 +454,13 @@ def described(point: FrontPoint) -> dict[str, Any]:
         "quality": point.quality,
         "quality_stderr": point.quality_stderr,
     }
+
+
+def workflow_id(extra: Any) -> str | None:
+    """The id of the workflow that was queued; None when it came without one, as from a script."""
+    workflow = extra.get("workflow") if isinstance(extra, Mapping) else None
+    found = workflow.get("id") if isinstance(workflow, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def keys_of(front: Front) -> list[str]:

@@ -125,6 +125,17 @@ class Front:
         y = (loss - loss.min()) / max(float(np.ptp(loss)), 1e-12)
         return choices[int(np.argmin(x + y))]
 
+    def pick_key(self, key: str) -> FrontPoint:
+        """The point of the schedule with this `Schedule.key`, a hand-made one included."""
+        found = next((point for point in self.points if point.schedule.key == key), None)
+        if found is None:
+            raise SearchError(
+                f"This front has no schedule with the key '{key}'; it may have left the front when "
+                "the search went on. Choose another in the panel of ECAD Search, or pick by "
+                "speed-up or quality."
+            )
+        return found
+
     def pick(
         self,
         *,

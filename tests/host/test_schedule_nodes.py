@@ -228,6 +228,14 @@ def test_the_knee_needs_no_number(node, front, said):
     assert [("7", facts)] == said
 
 
+def test_one_schedule_of_a_front_is_picked_by_its_key(node, front, schedule, pack):
+    pick = node("pick_from_front", "PickFromFront")
+    assert schedule(3) == pick.execute(front, "this schedule", key=schedule(3).key).result[0]
+    error = pack.module("ecad_search.errors").SearchError
+    with pytest.raises(error, match=r"'0123'.*left the front"):
+        pick.execute(front, "this schedule", key="0123")
+
+
 def test_a_wish_that_cannot_be_met_says_what_can(node, pack, front):
     error = pack.module("ecad_search.errors").SearchError
     with pytest.raises(error, match="best available"):
@@ -280,7 +288,7 @@ def test_drawings_are_images_and_shown_on_their_nodes(node, comfy, schedule, fro
         (image,) = output.result
         assert torch.float32 == image.dtype
         assert 0.0 <= float(image.min()) and float(image.max()) <= 1.0
-        shown = output.ui.as_dict()["images"][0]
+        shown = (output.ui if isinstance(output.ui, dict) else output.ui.as_dict())["images"][0]
         assert "temp" == shown["type"]
 
 
