@@ -1,4 +1,4 @@
-"""The command line: look at schedules, convert them, write the presets."""
+"""The command line: search schedules, look at them, convert them, write the presets."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from . import architectures
 from .builtin_schedules import FOLDER, builtin_schedules
+from .commands import fronts
 from .core import schedule_json
 from .core.architecture import Workload
 from .core.cost import relative_cost, schedule_macs
@@ -42,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ecad_search", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    fronts.add_front(commands)
+    fronts.add_export(commands)
 
     show = commands.add_parser("show", help="what a schedule is and what it costs")
     show.add_argument(
