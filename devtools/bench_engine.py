@@ -124,7 +124,7 @@ def sizes(accelerated: bool, quick: bool) -> list[Size]:
                  768),
         ]  # fmt: skip
     depth, side = (4, 48) if quick else (6, 96)  # latent cells
-    flux_side = 48 if quick else 64
+    flux_side = 48 if quick else 128  # with few tokens, what is done once a block weighs too much
     few = PIXART | {"depth": depth, "input_size": 64, "pe_interpolation": 1}
     small = FLUX | {
         "depth": 1,
@@ -307,6 +307,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="dev.py bench engine", description=summary)
     parser.add_argument("--quick", action="store_true", help="smaller models, fewer turns")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument("--model", choices=sorted(OFFICIAL), help="this one alone")
     parser.add_argument("--turns", type=int, metavar="N", help="runs of each kind, default 3 or 2")
     options = parser.parse_args(arguments)
     turns = options.turns or (2 if options.quick else 3)
@@ -317,6 +318,8 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{machine}, PyTorch {bench.torch.__version__}, {STEPS} steps, {turns} turns", flush=True)
     rows: list[Row] = []
     for size in sizes(bench.accelerated, options.quick):
+        if options.model is not None and size.config["image_model"].split("_")[0] != options.model:
+            continue
         for row in bench.rows(size):
             rows.append(row)
             print(table([row]).splitlines()[-1], flush=True)
