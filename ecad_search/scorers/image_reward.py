@@ -16,13 +16,15 @@ import json
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ScorerError
+from .checkpoint import load_exactly, read_tensors
+from .clip_pixels import preprocessed
 from .scorer import check_batch, finite_scores, require_package
 
 if TYPE_CHECKING:
@@ -30,10 +32,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install --no-deps image-reward"
 PRIVATE = "_ecad_image_reward"
-IMAGE_SIZE = 224  # px the network looks at
 PROMPT_TOKENS = 35
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training pictures, RGB
-STD = (0.26862954, 0.26130258, 0.27577711)
 BATCH = 8  # images
 ALIASES = threading.Lock()
 
@@ -126,26 +125,6 @@ def require_file(what: str, path: Path, name: str) -> None:
         )
 
 
-def preprocessed(image: torch.Tensor) -> torch.Tensor:
-    """(H, W, 3) in [0, 1] -> (3, 224, 224): what the package's own transform does to a PIL image.
-
-    Shorter side to 224 px by PIL's bicubic filter on 8-bit values, centre crop, normalised.
-    """
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    pixels = (image.float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    height, width = pixels.shape[:2]
-    short = min(height, width)
-    size = (int(IMAGE_SIZE * width / short), int(IMAGE_SIZE * height / short))
-    picture = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-    left, top = round((size[0] - IMAGE_SIZE) / 2), round((size[1] - IMAGE_SIZE) / 2)
-    cropped = picture.crop((left, top, left + IMAGE_SIZE, top + IMAGE_SIZE))
-    x = torch.from_numpy(np.asarray(cropped, np.float32) / 255)
-    return ((x - torch.tensor(MEAN)) / torch.tensor(STD)).permute(2, 0, 1)
-
-
 def find_tokenizer(vocabulary: Path | None, beside: Path) -> Any:
     """BERT's tokenizer with BLIP's two extra tokens, from local files only."""
     from transformers import BertTokenizer
@@ -193,40 +172,16 @@ def check_vocabulary(tokenizer: Any, med_config: Path) -> None:
 
 def load_weights(model: Any, checkpoint: Path) -> None:
     """Load with every key accounted for: the package's own loader ignores a wrong checkpoint."""
-    try:
-        if checkpoint.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(checkpoint)
-        else:
-            import torch
-
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if not isinstance(state, Mapping):
-            raise TypeError(f"it holds a {type(state).__name__}, no tensors")
-    except Exception as error:  # torch.load and safetensors raise a dozen kinds for a broken file
-        reason = " ".join(str(error).split())[:160]
-        raise ScorerError(
-            f"'{checkpoint}' cannot be read as ImageReward weights ({reason}), expected "
-            "ImageReward.pt; download it again."
-        ) from error
-    try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split()[:40])
-        raise ScorerError(
-            f"'{checkpoint}' does not fit ImageReward's network ({reason}), expected tensors of "
-            "other shapes; use ImageReward.pt with its own med_config.json."
-        ) from error
-    # Row numbers, not weights: some exports leave them out.
-    missing = [key for key in missing if not key.endswith("position_ids")]
-    if missing or unexpected:
-        examples = ", ".join([*missing[:2], *unexpected[:2]])
-        raise ScorerError(
-            f"'{checkpoint}' is not a checkpoint of ImageReward: {len(missing)} tensors are "
-            f"missing, {len(unexpected)} are unknown (such as {examples}), expected none; "
-            "use ImageReward.pt of THUDM/ImageReward."
-        )
+    expected = "ImageReward.pt of THUDM/ImageReward with its own med_config.json"
+    load_exactly(
+        model,
+        read_tensors(checkpoint, network="ImageReward", expected=expected),
+        checkpoint,
+        network="ImageReward",
+        expected=expected,
+        # Row numbers, not weights: some exports leave them out.
+        ignored=lambda name: name.endswith("position_ids"),
+    )
 
 
 # Importing the package's network files -----------------------------------------------------------

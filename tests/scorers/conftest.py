@@ -84,3 +84,124 @@ def tiny_image_reward(tiny_image_reward_folder, monkeypatch):
     monkeypatch.setattr(image_reward, "network_files", small_network_files)
     folder = tiny_image_reward_folder
     return ImageReward(folder / "ImageReward.pt", folder / "med_config.json")
+
+
+# A tiny CLIP: the real classes of transformers, two layers, seeded weights --------------------
+
+
+def write_clip_words(folder):
+    """CLIP's kind of vocabulary without merges: 256 bytes, 256 that end a word, start and end."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = list(bytes_to_unicode().values())
+    words = [*letters, *[f"{c}</w>" for c in letters], "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = json.dumps({word: i for i, word in enumerate(words)})
+    (folder / "vocab.json").write_text(vocabulary, encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    return len(words)
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_folder(tmp_path_factory):
+    """config.json, model.safetensors and tokenizer of a CLIP that looks at 32 px."""
+    if importlib.util.find_spec("transformers") is None:
+        pytest.skip("transformers is not installed: pip install transformers")
+    try:
+        from transformers import CLIPConfig, CLIPModel
+    except ImportError as error:
+        pytest.skip(f"transformers has no CLIP here (a torchvision of another torch?): {error}")
+
+    folder = tmp_path_factory.mktemp("clip")
+    words = write_clip_words(folder)
+    tower = {
+        "hidden_size": 128,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,  # of 64 channels, as in the large ones
+        "hidden_act": "gelu",
+        "projection_dim": 24,
+    }
+    config = CLIPConfig(
+        projection_dim=24,
+        text_config=tower
+        | {
+            "vocab_size": words,
+            "max_position_embeddings": 77,
+            "bos_token_id": words - 2,
+            "eos_token_id": words - 1,
+            "pad_token_id": words - 1,
+        },
+        vision_config=tower | {"image_size": 32, "patch_size": 8},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CLIPModel(config)
+        for name, value in model.named_parameters():
+            if name.endswith("weight") and value.ndim == 2:  # the initial spread hardly responds
+                torch.nn.init.xavier_normal_(value)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_open_clip_file(tiny_clip_folder, tmp_path_factory):
+    """The same weights as OpenCLIP names them, in a torch file as HPS v2's."""
+    from safetensors.torch import load_file
+
+    from ecad_search.scorers import open_clip_weights as names
+
+    theirs = {new: old for old, new in names.WHOLE.items()}
+    flipped = {new: old for old, new in names.TRANSPOSED.items()}
+    in_block = {new: old for old, new in names.IN_BLOCK.items()}
+    source = load_file(tiny_clip_folder / "model.safetensors")
+    state = {}
+    for name, value in source.items():
+        if name in theirs or name in flipped:
+            state[theirs.get(name) or flipped[name]] = value.T if name in flipped else value
+            continue
+        tower, _, _, block, rest = name.split(".", 4)
+        prefix = ("visual." if tower == "vision_model" else "") + f"transformer.resblocks.{block}"
+        layer, kind = rest.rsplit(".", 1)
+        if layer.endswith("_proj") and layer[-6] in "qkv":
+            parts = [source[name.replace(f".{layer[-6]}_proj.", f".{p}_proj.")] for p in "qkv"]
+            state[f"{prefix}.attn.in_proj_{kind}"] = torch.cat(parts)
+        else:
+            state[f"{prefix}.{in_block[layer]}.{kind}"] = value
+    path = tmp_path_factory.mktemp("open-clip") / "HPS_v2_compressed.pt"
+    torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
+    write_clip_words(path.parent)
+    return path
+
+
+@pytest.fixture(scope="session")
+def aesthetic_head(tmp_path_factory):
+    """The head's file for the tiny CLIP's 24 numbers."""
+    from ecad_search.scorers import aesthetic
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = aesthetic.build_head(24).state_dict()
+    path = tmp_path_factory.mktemp("aesthetic") / "head.pth"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def lpips_files(tmp_path_factory):
+    """AlexNet's and VGG-16's convolutions with seeded weights, and heads, named as published."""
+    from ecad_search.scorers.lpips_network import LpipsNetwork
+
+    folder = tmp_path_factory.mktemp("lpips")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for kind in ("alex", "vgg"):
+            network = LpipsNetwork(kind)
+            for value in network.parameters():
+                if value.ndim > 1:
+                    torch.nn.init.kaiming_normal_(value, nonlinearity="relu")
+            left_over = {"classifier.1.weight": torch.zeros(3, 4)}
+            torch.save(network.backbone.state_dict() | left_over, folder / f"{kind}-backbone.pth")
+            heads = network.heads.state_dict()
+            published = {n.replace(".weight", ".model.1.weight"): v.abs() for n, v in heads.items()}
+            torch.save(published, folder / f"{kind}.pth")
+    return folder

@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ecad_search.errors import MissingPackageError, ScorerError
-from ecad_search.scorers import ImageReward, image_reward
+from ecad_search.scorers import ImageReward, clip_pixels, image_reward
 from ecad_search.testing.scorer_contract import pictures
 
 FOREIGN = ("timm", "fairscale", "torchvision.transforms", "transformers.modeling_utils")
@@ -17,7 +17,7 @@ FOREIGN = ("timm", "fairscale", "torchvision.transforms", "transformers.modeling
 def test_scores_equal_the_package_s_own_score(tiny_image_reward):
     images, prompts = pictures()
     model = tiny_image_reward.load()
-    model.preprocess = lambda picture: image_reward.preprocessed(
+    model.preprocess = lambda picture: clip_pixels.preprocessed(
         torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(96, 96, 3) / 255
     )
     files = [Image.fromarray((image * 255).round().byte().numpy()) for image in images]
@@ -42,12 +42,12 @@ def test_preprocessing_equals_the_transform_of_the_package(size):
             transforms.Resize(224, interpolation=transforms.InterpolationMode.BICUBIC),
             transforms.CenterCrop(224),
             transforms.ToTensor(),
-            transforms.Normalize(image_reward.MEAN, image_reward.STD),
+            transforms.Normalize(clip_pixels.MEAN, clip_pixels.STD),
         ]
     )
     pixels = torch.randint(0, 256, (*size, 3), generator=torch.Generator().manual_seed(0)).byte()
     expected = theirs(Image.fromarray(pixels.numpy()))
-    assert torch.allclose(expected, image_reward.preprocessed(pixels / 255), atol=1e-5)
+    assert torch.allclose(expected, clip_pixels.preprocessed(pixels / 255), atol=1e-5)
 
 
 def test_loading_leaves_no_stand_in_behind(tiny_image_reward):
