@@ -6,5 +6,6 @@ from __future__ import annotations
 # variable COMFYUI_PATH; it reads its own arguments.
 BENCHMARKS = {
     "engine": "devtools.bench_engine",
+    "quick": "devtools.bench_quick",
     "search": "devtools.bench_search",
 }

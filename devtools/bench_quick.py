@@ -1,0 +1,251 @@
+"""`dev.py bench quick`: do the schedules of ECAD Quick Schedule beat FORA of the same cost?
+
+The demo model is profiled on calibration captions, its schedules are judged on held-out ones, as
+far as they go: latents that drift from the uncached run, and the loss of Emoji-Reward. Of the front
+the best predicted schedule that costs no more than FORA is taken for each N; where that is FORA
+itself, the row says so. Several profiles, each on other captions, show how much is luck.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .loaded_pack import LoadedPack
+from .search_benchmark.host import sampler_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "bench_output" / "quick"
+EVERY = (2, 3, 4, 5, 6, 7)
+SAME_COST = 1.001  # costs that differ by less are equal
+IMAGES_TIMED = 5  # before a profile and after it, ten in all
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments)
+    comfyui = Path(os.environ["COMFYUI_PATH"]).resolve()
+    subject = Subject(LoadedPack(comfyui), options.images)
+    results = []
+    for steps in options.steps:
+        result = measured(subject, steps, options.profiles, options.samples)
+        print(table(result), flush=True)
+        results.append(result)
+    path = options.json or OUTPUT / "quick.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(path)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="dev.py bench quick", description=__doc__)
+    made.add_argument("--steps", type=int, nargs="+", default=[20, 14], metavar="N")
+    made.add_argument("--images", type=int, default=24, metavar="N", help="held-out ones")
+    made.add_argument("--profiles", type=int, default=2, metavar="N", help="on other captions each")
+    made.add_argument("--samples", type=int, default=4, metavar="N", help="of one profile")
+    made.add_argument("--json", type=Path, metavar="FILE", help="where the raw numbers go")
+    return made
+
+
+class Subject:
+    """The demo model, sampled as the demo workflow does."""
+
+    def __init__(self, pack: LoadedPack, images: int) -> None:
+        self.module = pack.module
+        self.model, self.clip, self.vae = pack.module("nodes.host.demo_model").load_demo_model()
+        self.scorer = pack.module("ecad_search.scorers.emoji_reward").EmojiReward()
+        prompts = pack.module("ecad_search.calibration")
+        heldout = prompts.CalibrationPrompts(prompts.builtin_prompts("emoji-heldout"), 1, 1000)
+        self.heldout = heldout.drawn(images, seed=0)
+        self.indices = range(images)
+
+    def renderer(self, prompts: Any, steps: int, batch: int) -> Any:
+        import torch
+
+        progress = self.module("nodes.host.progress").NodeProgress(None, 1)
+        with torch.inference_mode():
+            encoded = self.module("nodes.calibration_prompts").encode(
+                self.clip, prompts, "", 0.0, progress
+            )
+        settings = sampler_settings()
+        rendering = self.module("nodes.host.rendering")
+        return rendering.Renderer(
+            self.model,
+            self.vae,
+            encoded,
+            rendering.SamplerSettings(
+                steps=steps,
+                cfg=settings["cfg"],
+                sampler=settings["sampler_name"],
+                scheduler=settings["scheduler"],
+                width=settings["width"],
+                height=settings["height"],
+                batch=batch,
+            ),
+        )
+
+    def judged(self, renderer: Any, schedule: Any) -> tuple[Any, np.ndarray]:
+        """Latents (n, ...) and the scorer's numbers, (n,), of the held-out samples."""
+        import torch
+
+        model = renderer.model_with(schedule)
+        parts = [
+            p for batch in renderer.batches(self.indices) for p in renderer.sample(model, batch)
+        ]
+        rows = {i: row for part in parts for i, row in zip(part.indices, part.latents, strict=True)}
+        pictures = self.module("nodes.host.evaluation").eight_bit(
+            renderer.decode(parts, self.indices), self.indices
+        )
+        prompts = [sample.prompt for sample in self.heldout.samples]
+        scores = self.scorer.score(pictures.float() / 255, prompts)
+        return torch.stack([rows[i] for i in self.indices]), np.array(scores)
+
+
+def measured(subject: Subject, steps: int, profiles: int, samples: int) -> dict[str, Any]:
+    judge = subject.renderer(subject.heldout, steps, len(subject.indices))
+    presets = subject.module("ecad_search.core.presets")
+    relative_cost = subject.module("ecad_search.core.cost").relative_cost
+    latents, scores = subject.judged(judge, None)
+    size = latents.double().square().flatten(1).mean(1)
+    known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def against_uncached(schedule: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Drift and gain of the score, (n,) each."""
+        if schedule.key not in known:
+            found, own = subject.judged(judge, schedule)
+            drift = (found.double() - latents.double()).square().flatten(1).mean(1) / size
+            known[schedule.key] = drift.numpy(), own - scores
+        return known[schedule.key]
+
+    made = [profiled(subject, steps, samples, number) for number in range(profiles)]
+    rows = []
+    for every in (every for every in EVERY if every < steps):
+        fora = presets.fora(judge.architecture, steps, every)
+        cost = relative_cost(fora, judge.workload)
+        drift, gain = against_uncached(fora)
+        row = {"every": every, "cost": cost, "drift": mean(drift), "gain": mean(gain), "quick": []}
+        for front, _ in made:
+            point = best_at(front, cost)
+            own_drift, own_gain = against_uncached(point.schedule)
+            row["quick"].append(
+                {
+                    "name": point.schedule.name,
+                    "cost": point.cost,
+                    "predicted_drift": -point.quality,
+                    "drift": mean(own_drift),
+                    "gain": mean(own_gain),
+                    "drift_to_fora": mean(own_drift - drift),
+                    "gain_to_fora": mean(own_gain - gain),
+                    "rows": ["".join(".X"[int(bit)] for bit in r) for r in point.schedule.compute],
+                }
+            )
+        rows.append(row)
+    return {
+        "steps": steps,
+        "images": len(subject.indices),
+        "samples": samples,
+        "uncached_score": mean(scores),
+        "profile_seconds": [clock["profile"] for _, clock in made],
+        "ten_images_seconds": [clock["ten_images"] for _, clock in made],
+        "rows": rows,
+    }
+
+
+def profiled(subject: Subject, steps: int, samples: int, number: int) -> tuple[Any, dict]:
+    """A front from calibration captions, and how long that and ten uncached images took."""
+    calibration = subject.module("ecad_search.calibration")
+    prompts = calibration.CalibrationPrompts(
+        calibration.builtin_prompts("emoji-calibration"), 1, 100 * number
+    ).drawn(32, seed=number)
+    renderer = subject.renderer(prompts, steps, 1)
+    made_on = partial(subject.module("nodes.search").made_on, renderer.sigmas)
+    profiler = subject.module("nodes.host.profiling").Profiler(
+        renderer, samples, made_on, lambda images, what: None
+    )
+    images_timed(renderer, 1)
+    ten_images = images_timed(renderer, IMAGES_TIMED)
+    started = time.perf_counter()
+    plan, found = profiler.profile()
+    front = subject.module("ecad_search.evolution.quick").front_of(
+        plan, found, renderer.workload, samples
+    )
+    seconds = time.perf_counter() - started
+    ten_images += images_timed(renderer, IMAGES_TIMED)
+    return front, {"profile": seconds, "ten_images": ten_images}
+
+
+def images_timed(renderer: Any, count: int) -> float:
+    started = time.perf_counter()
+    for index in range(count):
+        for _ in renderer.sample(renderer.model, (index,)):
+            pass
+    return time.perf_counter() - started
+
+
+def best_at(front: Any, cost: float) -> Any:
+    """What is predicted to drift least of all that costs no more."""
+    return max(
+        (point for point in front.members if point.cost <= cost * SAME_COST),
+        key=lambda point: point.quality,
+        default=front.members[0],
+    )
+
+
+def mean(values: np.ndarray) -> tuple[float, float]:
+    """With its standard error."""
+    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def table(result: dict[str, Any]) -> str:
+    ratios = [
+        seconds / ten
+        for seconds, ten in zip(
+            result["profile_seconds"], result["ten_images_seconds"], strict=True
+        )
+    ]
+    lines = [
+        f"\n{result['steps']} steps, {result['images']} held-out images, uncached score "
+        f"{spoken(result['uncached_score'])}; a profile takes "
+        f"{', '.join(f'{ratio:.2f}' for ratio in ratios)} times ten uncached images",
+        "schedule                    cost   drift, percent      to FORA           score            "
+        "  to FORA",
+    ]
+    for row in result["rows"]:
+        lines.append(line(f"FORA {row['every']}", row["cost"], row["drift"], row["gain"]))
+        for quick in row["quick"]:
+            name = "  the same" if quick["name"].startswith("fora") else "  " + quick["name"]
+            lines.append(
+                line(
+                    name,
+                    quick["cost"],
+                    quick["drift"],
+                    quick["gain"],
+                    quick["drift_to_fora"],
+                    quick["gain_to_fora"],
+                )
+            )
+    return "\n".join(lines)
+
+
+def line(name: str, cost: float, drift: Any, gain: Any, *to_fora: Sequence[float]) -> str:
+    shown = [spoken(drift, 100), "", spoken(gain), ""]
+    if to_fora:
+        shown[1], shown[3] = spoken(to_fora[0], 100), spoken(to_fora[1])
+    return f"{name[:26]:26}{cost:7.3f}   " + "".join(f"{text:19}" for text in shown).rstrip()
+
+
+def spoken(value: Sequence[float], times: float = 1.0) -> str:
+    return f"{times * value[0]:.3f} ± {times * value[1]:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

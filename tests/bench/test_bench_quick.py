@@ -1,0 +1,71 @@
+"""The benchmark of ECAD Quick Schedule: what is compared with which FORA."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from devtools import bench_quick
+from ecad_search.architectures import sized
+from ecad_search.core import presets
+from ecad_search.core.cost import relative_cost
+from ecad_search.core.front import Front, FrontPoint
+
+TINY = sized("pixart", {"blocks": 3}, hidden=48)
+
+
+def front():
+    workload = TINY.native_workload(2)
+    points = []
+    for quality, every in ((0.0, 1), (-0.1, 2), (-0.3, 3), (-0.6, 4)):
+        schedule = presets.fora(TINY, 12, every)
+        points.append(FrontPoint(schedule, relative_cost(schedule, workload), quality, 0.01, 4))
+    return Front.of(points, {})
+
+
+def test_the_best_that_costs_no_more_than_fora_is_compared_with_it():
+    by_cost = sorted(front().members, key=lambda point: point.cost)
+    assert by_cost[1] is bench_quick.best_at(front_of(by_cost), by_cost[1].cost)
+    assert by_cost[1] is bench_quick.best_at(front_of(by_cost), by_cost[2].cost - 0.01)
+
+
+def front_of(points):
+    return Front(tuple(points), {})
+
+
+def test_the_table_has_what_quick_gains_over_each_fora():
+    quick = {
+        "name": "quick-2.00x-abc",
+        "cost": 0.5,
+        "predicted_drift": 0.01,
+        "drift": (0.011, 0.001),
+        "gain": (-0.01, 0.002),
+        "drift_to_fora": (-0.009, 0.001),
+        "gain_to_fora": (0.02, 0.003),
+        "rows": [],
+    }
+    row = {
+        "every": 2,
+        "cost": 0.51,
+        "drift": (0.02, 0.001),
+        "gain": (-0.03, 0.002),
+        "quick": [quick],
+    }
+    text = bench_quick.table(
+        {
+            "steps": 14,
+            "images": 32,
+            "uncached_score": (0.9, 0.01),
+            "profile_seconds": [3.0, 5.0],
+            "ten_images_seconds": [2.0, 2.0],
+            "rows": [row],
+        }
+    )
+    assert "a profile takes 1.50, 2.50 times ten uncached images" in text
+    fora, own = (line.split() for line in text.splitlines()[-2:])
+    assert ["FORA", "2", "0.510", "2.000", "±", "0.100"] == fora[:6]
+    assert ["0.020", "±", "0.003"] == own[-3:]
+
+
+def test_a_mean_has_its_standard_error():
+    assert (2.5, pytest.approx(0.6454972)) == bench_quick.mean(np.array([1.0, 2.0, 3.0, 4.0]))
