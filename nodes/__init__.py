@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .aesthetic_scorer import AestheticScorer
 from .apply_schedule import ApplySchedule
 from .cache_loader import CacheLoader
 from .calibration_prompts import CalibrationPromptsNode
+from .clip_score_scorer import ClipScoreScorer
 from .combine_scorers import CombineScorers
 from .compare_schedules import CompareSchedules
 from .demo_model import LoadDemoModel
@@ -14,10 +16,13 @@ from .emoji_reward_scorer import EmojiRewardScorer
 from .empty_latent import EmptyLatent
 from .front_plot import FrontPlot
 from .host.paths import register_schedule_folder
+from .hps_scorer import HpsScorer
 from .image_reward_scorer import ImageRewardScorer
 from .import_schedule import ImportSchedule
+from .lpips_scorer import LpipsScorer
 from .paper_sigmas import PaperSigmas
 from .pick_from_front import PickFromFront
+from .pick_score_scorer import PickScoreScorer
 from .quick_schedule import QuickSchedule
 from .reference_similarity_scorer import ReferenceSimilarityScorer
 from .sampler_settings import SamplerSettingsNode
@@ -37,6 +42,11 @@ MENU: list[type[io.ComfyNode]] = [
     EmojiRewardScorer,
     ReferenceSimilarityScorer,
     ImageRewardScorer,
+    PickScoreScorer,
+    HpsScorer,
+    ClipScoreScorer,
+    AestheticScorer,
+    LpipsScorer,
     CombineScorers,
     QuickSchedule,
     SearchNode,

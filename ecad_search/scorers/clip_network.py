@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
 BATCH = 8  # images; bounds the memory, changes no embedding
+STRAIGHT = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 
 
 class Embedder(Protocol):
@@ -157,6 +158,8 @@ class ClipNetwork:
         import torch
 
         model, tokenizer = self.load()
+        if not self.files.is_dir():  # OpenCLIP straightens quotation marks before it reads
+            texts = [text.translate(STRAIGHT) for text in texts]
         rows = []
         with torch.inference_mode(), self.placement(model) as device:
             for i in range(0, len(texts), BATCH):

@@ -133,6 +133,12 @@ def test_long_prompts_are_cut_and_repeated_ones_read_once(tiny_clip_folder, monk
     assert [["word " * 200, "a"]] == read
 
 
+def test_open_clip_reads_typographic_quotation_marks_as_straight_ones(tiny_open_clip_file):
+    scorer, images = HpsV2(tiny_open_clip_file), pictures()[0][:1].repeat(2, 1, 1, 1)
+    straight, typographic = scorer.score(images, ['a fox\'s "den"', "a fox\u2019s \u201cden\u201d"])
+    assert straight == typographic
+
+
 def test_half_precision_weights_are_computed_in_full(copied):
     path = copied / "model.safetensors"
     save_file({n: v.half() for n, v in load_file(path).items()}, path)
