@@ -22,6 +22,7 @@ from ..ecad_search.evolution.journal import Journal
 from ..ecad_search.evolution.search import Job, Search
 from ..ecad_search.evolution.settings import SearchSettings
 from ..ecad_search.scorers.scorer import Scorer
+from .host.cache_memory import cache_memory
 from .host.evaluation import Evaluator, Pictures, UnusableResult, side_by_side
 from .host.paths import confined, output_name, result_path, results_folder
 from .host.profiling import Profiler
@@ -193,6 +194,19 @@ class SearchNode(io.ComfyNode):
                         "begin with schedules made from that. Left out when the budget is small."
                     ),
                 ),
+                field(
+                    io.Int,
+                    "largest_cache_mib",
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "ecad+: the most memory (MiB) that stored outputs may take for one picture "
+                        "at a time. Schedules that would take more are not tried. 0 is no limit."
+                    ),
+                ),
             ],
             outputs=[
                 FrontType.Output(
@@ -235,6 +249,7 @@ class SearchNode(io.ComfyNode):
         confidence: float = 0.9,
         start_front: Front | None = None,
         profile_first: bool = True,
+        largest_cache_mib: int = 0,
     ) -> io.NodeOutput:
         settings = SearchSettings(
             mode=mode,
@@ -246,6 +261,7 @@ class SearchNode(io.ComfyNode):
             offspring=offspring or None,
             first_block=first_samples,
             confidence=confidence,
+            largest_cache_mib=largest_cache_mib or None,
         )
         renderer = Renderer(model, vae, calibration, sampler_settings)
         identity = {**renderer.identity(), "scorer": scorer.name}
@@ -265,6 +281,7 @@ class SearchNode(io.ComfyNode):
                     len(calibration.prompts.samples),
                     records,
                     seeds=seeds,
+                    memory=cache_memory(renderer),
                 ),
                 evaluator=Evaluator(renderer, scorer),
                 progress=NodeProgress(cls.hidden.unique_id if cls.hidden else None, images),

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import ScheduleError, SearchError, StorageError
 from . import pareto, schedule_json
+from .architecture import is_whole
 from .schedule import Schedule
 
 FORMAT = "ecad-front"
@@ -30,6 +31,8 @@ class FrontPoint:
     `quality` is the mean difference of the scores to the uncached run on the same prompts and
     seeds (0 is as good as uncached, higher is better) and `quality_stderr` its standard error;
     `mean_score` is the raw mean. `is_reference` marks hand-made schedules shown for comparison.
+    `cache_bytes` is the most its stored values take at once for one picture, None if unknown. What
+    is not `within_limits` takes more than the search allowed: it is shown, but never a member.
     """
 
     schedule: Schedule
@@ -39,6 +42,8 @@ class FrontPoint:
     samples: int
     mean_score: float = 0.0
     is_reference: bool = False
+    cache_bytes: int | None = None
+    within_limits: bool = True
 
     @property
     def speedup(self) -> float:
@@ -188,6 +193,7 @@ class Front:
                     **{name: getattr(point, name) for name in NUMBERS},
                     "samples": point.samples,
                     "is_reference": point.is_reference,
+                    **_extras(point),
                     "schedule": json.loads(schedule_json.dumps(point.schedule)),
                 }
                 for point in self.points
@@ -249,9 +255,21 @@ class Front:
 
 
 def _front_of(points: Sequence[FrontPoint]) -> list[int]:
-    if not points:
+    allowed = [i for i, point in enumerate(points) if point.within_limits]
+    if not allowed:
         return []
-    return pareto.front_indices([[p.cost, -p.quality] for p in points]).tolist()
+    kept = pareto.front_indices([[points[i].cost, -points[i].quality] for i in allowed])
+    return [allowed[i] for i in kept]
+
+
+def _extras(point: FrontPoint) -> dict[str, Any]:
+    """The fields that not every front has."""
+    found: dict[str, Any] = {}
+    if point.cache_bytes is not None:
+        found["cache_bytes"] = point.cache_bytes
+    if not point.within_limits:
+        found["within_limits"] = False
+    return found
 
 
 def _require_number(name: str, value: float) -> None:
@@ -288,5 +306,19 @@ def _point(entry: Any, source: str) -> FrontPoint:
             f"Field 'cost' of {source} is {numbers['cost']!r} and 'is_reference' {is_reference!r}, "
             "expected a number in (0, 1] and true or false. Export the front again."
         )
+    stored, within = entry.get("cache_bytes"), entry.get("within_limits", True)
+    is_size = stored is None or (is_whole(stored) and stored >= 0)
+    if not is_size or not isinstance(within, bool):
+        raise ScheduleError(
+            f"Field 'cache_bytes' of {source} is {stored!r} and 'within_limits' {within!r}, "
+            "expected a whole number from 0 and true or false. Export the front again."
+        )
     schedule = schedule_json.loads(json.dumps(entry.get("schedule")), source=f"{source}, schedule")
-    return FrontPoint(schedule=schedule, samples=samples, is_reference=is_reference, **numbers)
+    return FrontPoint(
+        schedule=schedule,
+        samples=samples,
+        is_reference=is_reference,
+        cache_bytes=stored,
+        within_limits=within,
+        **numbers,
+    )

@@ -21,6 +21,7 @@ from ..core.schedule import Schedule
 from ..errors import JournalError, ScorerError, SearchError
 from . import nsga2, proposals, racing, seeding
 from .journal import Journal
+from .memory import CacheLimit, CacheMemory
 from .operators import Grid
 from .proposals import Proposal
 from .seeding import Seed
@@ -66,11 +67,16 @@ class Progress:
 
 @dataclass
 class _Entry:
-    """All that is known of a candidate; `verdict` is empty before its first scores."""
+    """All that is known of a candidate; `verdict` is empty before its first scores.
+
+    What is not `allowed` takes more memory than it may: a reference, scored for comparison alone.
+    """
 
     candidate: Candidate
     cost: float
     is_reference: bool
+    cache_bytes: int | None = None
+    allowed: bool = True
     scores: list[float] = field(default_factory=list)
     verdict: str = ""
     failed: str = ""
@@ -101,6 +107,7 @@ class Search:
     The first job is always the uncached run: its scores are what all others are compared with.
     `n_samples` is the number of calibration samples (prompts x seeds), in an order whose every
     prefix is as varied as can be. `seeds` are schedules to start from besides the built-in ones.
+    `memory` tells what stored values take; a limit on that needs it.
 
     Several workers may ask before the first one tells, and tell in any order: what is told counts
     in the order of asking, so that the course of a search does not depend on how many they are.
@@ -118,6 +125,7 @@ class Search:
         journal: Journal,
         *,
         seeds: Sequence[Schedule] = (),
+        memory: CacheMemory | None = None,
     ) -> None:
         self.settings = settings
         self.architecture = architecture
@@ -127,12 +135,17 @@ class Search:
         self.journal = journal
         self._seeds = [Seed(self._fitted(schedule), "given") for schedule in seeds]
         self._check_size()
+        self._memory = memory
+        self._limit = self._cache_limit()
         self._grid = Grid.of(architecture)
         self._features = Features(self._grid, steps)
         self._cell_costs, self._base_cost = self._relative_costs()
         uncached = presets.uncached(architecture, steps)
         self._uncached = _Entry(
-            Candidate(uncached.key, uncached, 0, "uncached"), cost=1.0, is_reference=True
+            Candidate(uncached.key, uncached, 0, "uncached"),
+            cost=1.0,
+            is_reference=True,
+            cache_bytes=None if memory is None else memory.predicted(uncached),
         )
         self._entries: dict[str, _Entry] = {uncached.key: self._uncached}
         self._members: list[_Entry] = []  # of the current generation, in order
@@ -292,6 +305,17 @@ class Search:
                 f"{2 * self.n_samples} images (better {20 * self.n_samples}), or use fewer samples."
             )
 
+    def _cache_limit(self) -> CacheLimit | None:
+        mib = self.settings.largest_cache_mib
+        if mib is None:
+            return None
+        if self._memory is None:
+            raise SearchError(
+                f"Stored values may take {mib} MiB, but nothing tells what they take on "
+                f"{self.architecture.describe()}. Search without a limit on them."
+            )
+        return CacheLimit(self.architecture, self.steps, self.workload, self._memory, mib)
+
     def _relative_costs(self) -> tuple[npt.NDArray[np.float64], float]:
         """Shares of the uncached run's MACs: of each cell computed once, and of all base steps."""
         total = cost.uncached_macs(self.architecture, self.steps, self.workload).total
@@ -318,6 +342,7 @@ class Search:
             },
             "samples": self.n_samples,
             "seeds": [seed.schedule.key for seed in self._seeds],
+            **({} if self._limit is None else {"cache": dict(self._limit.memory.terms)}),
         }
 
     # --- the fold over the journal ---------------------------------------------------------------
@@ -391,10 +416,13 @@ class Search:
         known = self._entries.get(schedule.key)
         if known is not None:
             return known
+        n_bytes = None if self._memory is None else self._memory.predicted(schedule)
         entry = _Entry(
             Candidate(schedule.key, schedule, generation, origin),
             cost=cost.relative_cost(schedule, self.workload),
             is_reference=is_reference,
+            cache_bytes=n_bytes,
+            allowed=self._limit is None or (n_bytes is not None and self._limit.allows(n_bytes)),
         )
         return self._entries.setdefault(schedule.key, entry)
 
@@ -531,7 +559,7 @@ class Search:
         rivals = [
             (rival.cost, np.asarray(rival.scores))
             for rival in self._entries.values()
-            if rival.is_scored
+            if rival.is_scored and rival.allowed
         ]
         limit = self._useful_loss()
         if limit is not None and racing.is_hopeless(
@@ -589,6 +617,7 @@ class Search:
             "objectives": [
                 {"name": "quality", "value": quality, "stderr": error, "samples": self.n_samples},
                 {"name": "relative_macs", "value": entry.cost},
+                *self._memory_objective(entry),
             ],
             "provenance": {
                 "search": self.settings.hash,
@@ -606,7 +635,15 @@ class Search:
             samples=len(differences),
             mean_score=float(np.mean(entry.scores)),
             is_reference=entry.is_reference,
+            cache_bytes=entry.cache_bytes,
+            within_limits=entry.allowed,
         )
+
+    @staticmethod
+    def _memory_objective(entry: _Entry) -> list[dict[str, Any]]:
+        if entry.cache_bytes is None:
+            return []
+        return [{"name": "cache_bytes", "value": entry.cache_bytes}]
 
     def _objectives(self, entry: _Entry) -> tuple[float, float]:
         return entry.cost, -float(self._differences(entry).mean())
@@ -652,7 +689,7 @@ class Search:
         size = self.settings.offspring_for(self.architecture)
         if self.settings.mode == "random":
             made = seeding.random_population(self.architecture, self.steps, 4 * size, rng)
-            return self._new_ones([self._proposal(seed) for seed in made], size)
+            return self._new_ones(self._fitting([self._proposal(s) for s in made], rng), size)
         if self.settings.mode == "paper":
             return self._paper_generation(number, rng)
         if number == 0:
@@ -660,6 +697,8 @@ class Search:
             if self._profiled:
                 ours = [*self._profiled, *(seed for seed in ours if seed.is_reference)]
             made = [*self._seeds, *ours]
+            if self._limit is not None:
+                made += seeding.fitting_population(self._limit)
             return self._new_ones([self._proposal(seed) for seed in made], len(made))
         return self._guided_generation(size, rng)
 
@@ -668,14 +707,34 @@ class Search:
         return Proposal(seed.schedule.compute, seed.origin, seed.is_reference, seed.schedule.name)
 
     def _new_ones(self, made: list[Proposal], n: int) -> list[Proposal]:
-        """The first `n` that do something no candidate did before."""
+        """The first `n` that do something no candidate did before, within the limits.
+
+        References are taken whatever they take.
+        """
         known, fresh = set(self._entries), []
         for proposal in made:
+            if self._limit and not (proposal.is_reference or self._limit.fits(proposal.compute)):
+                continue
             key = self._schedule(proposal.compute, proposal.name).key
             if key not in known and len(fresh) < n:
                 known.add(key)
                 fresh.append(proposal)
         return fresh
+
+    def _fitting(self, made: list[Proposal], rng: np.random.Generator) -> list[Proposal]:
+        """Where memory is limited: what takes too much reuses fewer components, whichever."""
+        if self._limit is None:
+            return made
+        fitting = []
+        for proposal in made:
+            if not self._limit.fits(proposal.compute):
+                order = rng.permutation(len(self._limit.unit_bytes))
+                proposal = proposal._replace(
+                    compute=self._limit.fitted(proposal.compute, order),
+                    origin=f"{proposal.origin}, made to fit",
+                )
+            fitting.append(proposal)
+        return fitting
 
     # --- mode: paper -----------------------------------------------------------------------------
 
@@ -730,7 +789,7 @@ class Search:
 
     def _guided_generation(self, size: int, rng: np.random.Generator) -> list[Proposal]:
         limit = self._useful_loss()
-        scored = [entry for entry in self._entries.values() if entry.is_scored]
+        scored = [e for e in self._entries.values() if e.is_scored and e.allowed]
         useful = [e for e in scored if limit is None or self._objectives(e)[1] <= limit]
         scored = useful if len(useful) > 1 else scored
         front = np.array([self._objectives(entry) for entry in scored])
@@ -746,7 +805,8 @@ class Search:
         def proposed(
             parents: list[npt.NDArray[np.bool_]], select: proposals.Select
         ) -> list[Proposal]:
-            return proposals.unique(self._children(parents, rng, select), known)
+            children = self._fitting(self._children(parents, rng, select), rng)
+            return proposals.unique(children, known)
 
         pool = proposed(parents, select)
         blind = pool[: size * 3]  # in random order already
@@ -787,7 +847,7 @@ class Search:
     def _anything(self, rng: np.random.Generator) -> list[Proposal]:
         """Random schedules: for spaces so small that mutation brings nothing new."""
         made = seeding.random_population(self.architecture, self.steps, 200, rng)
-        return [self._proposal(seed)._replace(name="") for seed in made]
+        return self._fitting([self._proposal(seed)._replace(name="") for seed in made], rng)
 
     def _costs(self, pool: list[Proposal]) -> npt.NDArray[np.float64]:
         """(n,) relative costs, all at once; lost work counts here, so they may be too high."""

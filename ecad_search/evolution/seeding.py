@@ -11,6 +11,7 @@ import numpy as np
 from ..core import presets
 from ..core.architecture import Architecture
 from ..core.schedule import Schedule
+from .memory import CacheLimit
 from .operators import Grid
 
 PAPER_FORA = (2, 3, 4, 5, 7, 10, 20)
@@ -193,3 +194,26 @@ def ecad_population(architecture: Architecture, steps: int) -> list[Seed]:
 
     uncached = presets.uncached(architecture, steps).key
     return [s for s in _distinct(made(), 64) if s.schedule.key != uncached]
+
+
+def fitting_population(limit: CacheLimit) -> list[Seed]:
+    """Where memory is limited: FORA of as many components as fit, of the best for their bytes.
+
+    Beside these, FORA of the first blocks and of the last.
+    """
+
+    def made() -> Iterator[Seed]:
+        for order, speeds, which in zip(
+            limit.orders,
+            ((2, 3, 4, 6), (3,), (3,)),
+            ("most saving", "first", "last"),
+            strict=True,
+        ):
+            for every in speeds:
+                whole = presets.fora(limit.architecture, limit.steps, every).compute
+                compute = limit.fitted(whole, order)
+                yield Seed(
+                    Schedule(limit.architecture, compute), f"fora {every} of the {which} that fit"
+                )
+
+    return _distinct(made(), 64)

@@ -17,6 +17,8 @@ LARGEST_JOB = 32  # samples; an interrupted job is lost, so none may be long
 
 # Budgets end a search but do not change its course: a finished one goes on when they are raised.
 BUDGETS = ("images", "minutes", "generations")
+# Settings that came later: a journal holds them only where they are chosen, so older ones go on.
+LATER = ("largest_cache_mib",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class SearchSettings:
     heat: candidates that race at a time; more of them keep more workers busy, but fewer rivals are
         known when one is judged.
     guided: let a model of the scores so far choose among proposed children (ecad+).
+    largest_cache_mib: candidates whose stored values take more MiB at once are never rendered; None
+        is no limit. References are, for comparison.
     crossover_points, crossover_probability, mutation_probability: the paper's genome operators.
     """
 
@@ -50,6 +54,7 @@ class SearchSettings:
     crossover_points: int = 4
     crossover_probability: float = 0.9
     mutation_probability: float = 0.05
+    largest_cache_mib: int | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -68,6 +73,7 @@ class SearchSettings:
             ("generations", 0, 10**6),
             ("population", 4, 10_000),
             ("offspring", 1, 10_000),
+            ("largest_cache_mib", 1, 10**9),
         ):
             if getattr(self, name) is not None:
                 _require_whole(name, getattr(self, name), lowest, largest)
@@ -79,6 +85,11 @@ class SearchSettings:
             _require_number(name, getattr(self, name), lowest, largest)
         if self.minutes is not None:
             _require_number("minutes", self.minutes, 0.0, 10**6)
+        if self.mode == "paper" and self.largest_cache_mib is not None:
+            raise SearchError(
+                "The search mode 'paper' is the published search, which knows no limit on stored "
+                f"values, but largest_cache_mib is {self.largest_cache_mib}. Choose mode ecad+."
+            )
         if not isinstance(self.guided, bool):
             raise SearchError(
                 f"The search setting 'guided' is {self.guided!r}; expected true or false."
@@ -98,7 +109,12 @@ class SearchSettings:
 
     def course(self) -> dict[str, Any]:
         """The settings that decide what the search does next; these must agree to resume it."""
-        return {name: value for name, value in self.to_json().items() if name not in BUDGETS}
+        usual = {field.name: field.default for field in fields(self)}
+        return {
+            name: value
+            for name, value in self.to_json().items()
+            if name not in BUDGETS and not (name in LATER and value == usual[name])
+        }
 
     @property
     def hash(self) -> str:

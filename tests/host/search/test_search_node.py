@@ -273,3 +273,42 @@ def test_cancel_in_the_profile_begins_it_again_when_the_graph_is_queued_again(
     handle.remove()
     search(model=tiny_pixart(depth=2, flow=True), images=100, generations=1)
     assert 1 == sum('"start"' in line for line in journal_of(output).open())
+
+
+def test_no_candidate_holds_more_than_the_limit_and_the_front_says_what_each_holds(
+    pack, search, settings, apply, monkeypatch, tiny_pixart, output
+):
+    """As the runs themselves report it; FORA schedules are rendered for comparison only."""
+    held, rendering = {}, pack.module("nodes.host.rendering")
+
+    def reporting(model, schedule, *, options):
+        def told(report):
+            held[schedule.key] = report.peak_bytes
+
+        return apply(model, schedule, options=options, on_report=told)
+
+    monkeypatch.setattr(rendering, "apply_schedule", reporting)
+    mib, side = 1, 192  # 0.4 MiB for each component
+    front, _ = search(
+        sampler_settings=settings(width=side, height=side, batch=1), largest_cache_mib=mib
+    ).args
+    assert max(held.values()) > mib * 2**20  # FORA
+    members = [point for point in front.members if point.cost < 1]
+    assert len(members) > 2
+    for point in front:
+        measured = held.get(point.schedule.key, 0)
+        assert measured == point.cache_bytes
+        assert point.within_limits == (measured <= mib * 2**20)
+    assert all(point.within_limits for point in front.members)
+    with open(journal_of(output)) as file:
+        header = json.loads(file.readline())
+    assert mib == header["settings"]["largest_cache_mib"]
+    assert 2 == header["cache"]["streams"]
+    references = {point.schedule.key for point in front if point.is_reference}
+    assert {key for key, n in held.items() if n > mib * 2**20} <= references
+
+
+def test_a_limit_that_nothing_can_keep_is_refused(search, pack, settings):
+    error = pack.module("ecad_search.errors").SearchError
+    with pytest.raises(error, match="limit of 1 MiB for stored values leaves nothing to reuse"):
+        search(sampler_settings=settings(width=384, height=384), largest_cache_mib=1)
