@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from . import architectures
 from .builtin_schedules import FOLDER, builtin_schedules
-from .commands import fronts
+from .commands import fronts, search
 from .core import schedule_json
 from .core.architecture import Workload
 from .core.cost import relative_cost, schedule_macs
@@ -25,16 +25,21 @@ from .library import ScheduleLibrary
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 is success, 1 an error that was printed, 2 a wrong command line."""
+    """Run one command; 0 is success, 1 a printed error, 2 a wrong command line, 130 Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):  # a console that cannot show a name shows its escape
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    ours, for_host = search.split_host_arguments(given)
+    options = _parser().parse_args(ours)
+    options.host_arguments = for_host
     try:
         return options.command(options) or 0
     except EcadError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return search.STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -44,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ecad_search", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    search.add_search(commands)
+    search.add_resume(commands)
     fronts.add_front(commands)
     fronts.add_export(commands)
 

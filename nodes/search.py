@@ -14,8 +14,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..ecad_search.comfyui.workflow import SearchWorkflow
 from ..ecad_search.core.front import Front, FrontPoint
 from ..ecad_search.core.schedule import Schedule
+from ..ecad_search.core.schedule_json import write_atomically
 from ..ecad_search.errors import EcadError, SearchError
 from ..ecad_search.evolution import quick
 from ..ecad_search.evolution.journal import Journal
@@ -59,7 +61,7 @@ class SearchNode(io.ComfyNode):
             ),
             search_aliases=["evolve", "optimize", "cache schedule", "speed up", "pareto"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
             inputs=[
                 io.Model.Input("model", tooltip="The model to speed up, without a schedule on it."),
                 io.Vae.Input("vae", tooltip="Decodes the pictures that the scorer looks at."),
@@ -271,6 +273,11 @@ class SearchNode(io.ComfyNode):
         profiled = profile_first and mode == "ecad+" and images >= PROFILED_BUDGET
         name = journal.strip() or default_name(identity, settings, seeds, profiled)
         front_path = result_path(name, ".front.json")
+        hidden = cls.hidden
+        if hidden:
+            keep_workflow(
+                result_path(name, ".workflow.json"), hidden.prompt, hidden.unique_id, name
+            )
         with Journal(result_path(name, ".jsonl"), identity) as records:
             run = SearchRun(
                 search=Search(
@@ -286,6 +293,7 @@ class SearchNode(io.ComfyNode):
                 evaluator=Evaluator(renderer, scorer),
                 progress=NodeProgress(cls.hidden.unique_id if cls.hidden else None, images),
                 front_path=front_path,
+                name=name,
                 workflow=workflow_id(cls.hidden.extra_pnginfo) if cls.hidden else None,
             )
             if profiled and run.search.awaits_start:
@@ -317,6 +325,7 @@ class SearchRun:
     evaluator: Evaluator
     progress: NodeProgress
     front_path: Path
+    name: str = ""  # of the journal in output/ecad
     workflow: str | None = None  # so that another tab's node of the same number stays silent
     resumed_images: int = 0
     failed: int = 0
@@ -433,6 +442,7 @@ class SearchRun:
         """
         now, front = self.search.progress, self.search.front
         return {
+            "journal": self.name,
             "generation": now.generation,
             "images": now.images,
             "images_budget": now.images_budget,
@@ -460,6 +470,15 @@ class SearchRun:
         if self.failed:
             parts.append(f"{self.failed} candidates failed, see the log")
         return "; ".join(parts) + "."
+
+
+def keep_workflow(path: Path, prompt: Any, node: str | None, name: str) -> None:
+    """Write the graph that feeds the search beside its journal, so that it alone can be resumed."""
+    if not isinstance(prompt, Mapping) or node not in prompt:  # called by another node, or a script
+        return
+    workflow = SearchWorkflow.of(dict(prompt), node, source="the graph")
+    text = json.dumps(workflow.changed({"journal": name}).nodes, indent=1) + "\n"
+    write_atomically(path, text)
 
 
 def described(point: FrontPoint) -> dict[str, Any]:

@@ -21,6 +21,7 @@ MAY_IMPORT = {  # part of the library -> parts it may import, besides itself
     "calibration": {"core", "errors", "prompt_files"},
     "prompt_files": {"errors"},
     "drawing": {"core", "errors"},
+    "comfyui": {"errors"},
     "library": {"core", "errors"},
     "builtin_schedules": {"architectures", "core", "errors"},
 }
@@ -33,6 +34,7 @@ NO_TORCH = (
     "library",
     "cli",
     "commands",
+    "comfyui",
     "calibration",
     "prompt_files",
 )
