@@ -104,7 +104,9 @@ class Surrogate:
         quality, variance = quality[-MOST_OBSERVATIONS:], variance[-MOST_OBSERVATIONS:]
         self._unit = float(np.sqrt(np.mean(quality**2))) or 1.0
         self._levels = features.levels(compute)
-        y, noise = quality / self._unit, variance / self._unit**2 + 1e-4
+        # In units of each observation's noise all scales share one eigendecomposition.
+        self._precision = 1 / np.sqrt(variance / self._unit**2 + 1e-4)
+        y = self._precision * quality / self._unit
         best = -np.inf
         grams = [level @ level.T for level in self._levels]
         for prior in PRIORS:
@@ -113,14 +115,17 @@ class Surrogate:
             size = float(np.mean(np.diag(linear))) or 1.0
             for curvature in CURVATURES:
                 shape = linear / size + curvature * (linear / size) ** 2
+                shape *= self._precision[:, None] * self._precision
+                values, vectors = np.linalg.eigh(shape)
+                along = vectors.T @ y
                 for scale in SCALES:
-                    lower = np.linalg.cholesky(scale * shape + np.diag(noise))
-                    white = np.linalg.solve(lower, y)
-                    evidence = -0.5 * float(white @ white) - float(np.log(np.diag(lower)).sum())
+                    spread = 1 + scale * np.maximum(values, 0.0)
+                    evidence = -float((along**2 / spread + np.log(spread)).sum()) / 2
                     if evidence > best:
                         best = evidence
                         self._choice = (prior, curvature, scale, size)
-                        self._lower, self._white = lower, white
+                        self._whitening = (vectors / np.sqrt(spread)).T
+        self._white = self._whitening @ y
 
     def _kernel(self, first: list[Floats], second: list[Floats]) -> Floats:
         prior, curvature, scale, size = self._choice
@@ -132,7 +137,8 @@ class Surrogate:
     def predict(self, compute: npt.NDArray[np.bool_]) -> Prediction:
         """What to expect of (n, steps, cells) schedules."""
         levels = self._features.levels(compute)
-        across = np.linalg.solve(self._lower, self._kernel(self._levels, levels))
+        kernel = self._precision[:, None] * self._kernel(self._levels, levels)
+        across = self._whitening @ kernel
         mean = across.T @ self._white
         covariance = self._kernel(levels, levels) - across.T @ across
         return Prediction(mean * self._unit, covariance * self._unit**2)
