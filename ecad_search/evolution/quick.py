@@ -49,6 +49,7 @@ COST_UNITS = 10_000  # of a whole sampling; costs of a step are rounded to these
 IMAGES = 16.0  # a profile costs as much time as this many uncached images, or a little more
 MOST_PROBED = 4  # steps at which components are tried
 PROBING_IMAGES = 1.8  # which takes no longer than this
+SLOWEST_START = 1.3  # speed-up below which a search need not begin: there it loses next to nothing
 WORST_DRIFT = 4.0  # what is farther from the uncached run than another picture
 SMALLEST_DRIFT = 1e-10  # below this a measurement says nothing about another one
 
@@ -459,18 +460,36 @@ def thinned(choices: Sequence[Choice], count: int) -> list[Choice]:
 def start_of(plan: Plan, measured: Sequence[Measured], count: int = 12) -> list[Schedule]:
     """Schedules for a search to begin with, so ordered that every few of them are a whole front.
 
-    None is predicted to drift farther than the fastest FORA of `REFERENCES`.
+    At most `count`, as evenly spread over the speed-ups as there are any. None is predicted to
+    drift farther than the fastest FORA of `REFERENCES`.
     """
     prediction = predicted(plan, measured)
     fora = [gaps_of(presets.fora(plan.architecture, plan.steps, every)) for every in REFERENCES]
     known = [gaps for gaps in fora if gaps and all(gap in plan.index for gap in gaps)]
     worst = max((prediction.drift(gaps) for gaps in known), default=np.inf)
     choices = [choice for choice in solve(prediction) if choice.gaps and choice.drift <= worst]
-    chosen = thinned(choices, count)
+    chosen = spread(choices, count)
     return [
         replace(plan.schedule(chosen[i].gaps), name=f"quick-{1 / chosen[i].cost:.2f}x")
         for i in spread_order(len(chosen))
     ]
+
+
+def spread(choices: Sequence[Choice], count: int) -> list[Choice]:
+    """At most `count`, the cheapest first: for each of so many speed-ups the best that has it.
+
+    The speed-ups are evenly spaced on a logarithmic scale, from `SLOWEST_START` to the fastest.
+    """
+    if not choices:
+        return []
+    fastest = 1 / choices[0].cost
+    speedups = np.geomspace(fastest, min(SLOWEST_START, fastest), count)
+    chosen: list[Choice] = []
+    for speedup in speedups:  # the dearer a choice, the less it drifts
+        best = [choice for choice in choices if choice.cost * speedup <= SAME_COST][-1]
+        if not chosen or best is not chosen[-1]:
+            chosen.append(best)
+    return chosen
 
 
 def spread_order(n: int) -> list[int]:

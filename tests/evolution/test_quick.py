@@ -241,6 +241,27 @@ def test_thinning_keeps_the_ends_of_cost_and_never_more_than_asked(seed, count):
     assert [c for c in choices if c in kept] == kept
 
 
+@given(st.integers(0, 100), st.integers(2, 40))
+def test_a_start_is_spread_over_the_speedups(seed, count):
+    choices = [c for c in quick.solve(prediction_of(plan_for(steps=10), seed)) if c.gaps]
+    kept = quick.spread(choices, count)
+    assert 1 <= len(kept) <= count
+    assert choices[0] == kept[0]
+    assert kept == sorted(set(kept), key=lambda choice: choice.cost)
+    step = (1 / choices[0].cost / quick.SLOWEST_START) ** (1 / (count - 1))
+    for choice in choices:  # whoever wants its speed-up finds the next lower one, or its like
+        if choice.cost <= 1 / quick.SLOWEST_START:
+            slower = [c for c in kept if choice.cost <= c.cost * quick.SAME_COST]
+            assert any(
+                c.drift <= choice.drift or c.cost <= choice.cost * step * quick.SAME_COST
+                for c in slower
+            )
+
+
+def test_nothing_to_choose_from_is_an_empty_start():
+    assert [] == quick.spread([], 5)
+
+
 @pytest.mark.parametrize("every", [2, 3, 5])
 def test_fora_is_a_path_of_gaps(every):
     plan = plan_for(steps=8)
