@@ -6,6 +6,7 @@ from __future__ import annotations
 # variable COMFYUI_PATH; it reads its own arguments.
 BENCHMARKS = {
     "engine": "devtools.bench_engine",
+    "latency": "devtools.bench_latency",
     "quick": "devtools.bench_quick",
     "search": "devtools.bench_search",
 }

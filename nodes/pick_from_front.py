@@ -102,7 +102,7 @@ def facts_of(point: FrontPoint) -> str:
         (
             f"{schedule.name or schedule.key} for {schedule.architecture.describe()}",
             f"{schedule.steps} steps, {schedule.computed_fraction:.0%} of the components computed",
-            f"{point.speedup:.2f}x fewer MACs than uncached",
+            f"{point.saving} than uncached",
             f"quality {point.quality:+.4f} ± {point.quality_stderr:.4f} to uncached "
             f"({point.samples} samples)",
         )

@@ -22,10 +22,11 @@ from ..ecad_search.errors import EcadError, SearchError
 from ..ecad_search.evolution import quick
 from ..ecad_search.evolution.journal import Journal
 from ..ecad_search.evolution.search import Job, Search
-from ..ecad_search.evolution.settings import SearchSettings
+from ..ecad_search.evolution.settings import COSTS, SearchSettings
 from ..ecad_search.scorers.scorer import Scorer
 from .host.cache_memory import cache_memory
 from .host.evaluation import Evaluator, Pictures, UnusableResult, side_by_side
+from .host.latency import measured_latency
 from .host.paths import confined, output_name, result_path, results_folder
 from .host.profiling import Profiler
 from .host.progress import EVENT_SECONDS, NodeProgress, spoken_seconds
@@ -209,6 +210,19 @@ class SearchNode(io.ComfyNode):
                         "at a time. Schedules that would take more are not tried. 0 is no limit."
                     ),
                 ),
+                field(
+                    io.Combo,
+                    "cost",
+                    options=list(COSTS),
+                    default="macs",
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "What is to be saved. macs: arithmetic, the same on every machine. "
+                        "seconds: time, as each component of this model takes it on this machine "
+                        "at these sampler settings; measured first, in the time of a few pictures."
+                    ),
+                ),
             ],
             outputs=[
                 FrontType.Output(
@@ -252,6 +266,7 @@ class SearchNode(io.ComfyNode):
         start_front: Front | None = None,
         profile_first: bool = True,
         largest_cache_mib: int = 0,
+        cost: str = "macs",
     ) -> io.NodeOutput:
         settings = SearchSettings(
             mode=mode,
@@ -263,6 +278,7 @@ class SearchNode(io.ComfyNode):
             offspring=offspring or None,
             first_block=first_samples,
             confidence=confidence,
+            cost=cost,
             largest_cache_mib=largest_cache_mib or None,
         )
         renderer = Renderer(model, vae, calibration, sampler_settings)
@@ -296,6 +312,8 @@ class SearchNode(io.ComfyNode):
                 name=name,
                 workflow=workflow_id(cls.hidden.extra_pnginfo) if cls.hidden else None,
             )
+            if run.search.awaits_latency:
+                run.time_components()
             if profiled and run.search.awaits_start:
                 run.profile()
             front = run.finish()
@@ -330,6 +348,18 @@ class SearchRun:
     resumed_images: int = 0
     failed: int = 0
     saved: Front | None = None
+
+    def time_components(self) -> None:
+        """Let the search count in seconds, as this machine takes them."""
+        started = time.perf_counter()
+        renderer = self.evaluator.renderer
+
+        def on_images(images: float) -> None:
+            self.progress.update(images)
+            self.progress.text("measuring how long the model's components take")
+
+        latency, images = measured_latency(renderer, partial(made_on, renderer.sigmas), on_images)
+        self.search.count_in(latency, images=images, seconds=time.perf_counter() - started)
 
     def profile(self) -> None:
         """Let the search begin with schedules made from a few measured reuses."""

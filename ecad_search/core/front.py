@@ -27,7 +27,9 @@ NUMBERS = ("cost", "quality", "quality_stderr", "mean_score")
 class FrontPoint:
     """One schedule and what it was measured to do.
 
-    `cost` is the share of the uncached run's MACs (attention included) that is left, in (0, 1].
+    `cost` is the share of the uncached run's MACs (attention included) that is left, in (0, 1]. A
+    search that counts in seconds has their share there; then `relative_macs` is that of the MACs
+    and `seconds` what one picture is predicted to take.
     `quality` is the mean difference of the scores to the uncached run on the same prompts and
     seeds (0 is as good as uncached, higher is better) and `quality_stderr` its standard error;
     `mean_score` is the raw mean. `is_reference` marks hand-made schedules shown for comparison.
@@ -44,11 +46,31 @@ class FrontPoint:
     is_reference: bool = False
     cache_bytes: int | None = None
     within_limits: bool = True
+    relative_macs: float | None = None
+    seconds: float | None = None
 
     @property
     def speedup(self) -> float:
-        """How many times fewer MACs than uncached: the speed-up where compute is the limit."""
+        """How many times fewer MACs than uncached: the speed-up where compute is the limit.
+
+        Of a search in seconds: the predicted speed-up.
+        """
         return 1.0 / self.cost
+
+    @property
+    def macs_share(self) -> float:
+        """Of the uncached run's MACs, whatever the search counted in."""
+        return self.cost if self.relative_macs is None else self.relative_macs
+
+    @property
+    def saving(self) -> str:
+        """In words: "2.41x fewer MACs"."""
+        if self.seconds is None:
+            return f"{self.speedup:.2f}x fewer MACs"
+        return (
+            f"{self.speedup:.2f}x faster by prediction ({self.seconds:.3g} s a picture), "
+            f"{1 / self.macs_share:.2f}x fewer MACs"
+        )
 
     def describe(self) -> str:
         """For errors, logs and list rows: "2.41x, quality -0.012 ± 0.004"."""
@@ -96,7 +118,7 @@ class Front:
         return iter(self.points)
 
     def pick_speedup(self, target: float) -> FrontPoint:
-        """The best quality at `target` times fewer MACs or more."""
+        """The best quality at `target` times fewer MACs (or seconds) or more."""
         _require_number("speed-up", target)
         # A target typed from the screen is rounded; do not fail on its last digit.
         return self._best_of(
@@ -267,6 +289,9 @@ def _extras(point: FrontPoint) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if point.cache_bytes is not None:
         found["cache_bytes"] = point.cache_bytes
+    for name in ("relative_macs", "seconds"):
+        if getattr(point, name) is not None:
+            found[name] = getattr(point, name)
     if not point.within_limits:
         found["within_limits"] = False
     return found
@@ -313,6 +338,16 @@ def _point(entry: Any, source: str) -> FrontPoint:
             f"Field 'cache_bytes' of {source} is {stored!r} and 'within_limits' {within!r}, "
             "expected a whole number from 0 and true or false. Export the front again."
         )
+    for name in ("relative_macs", "seconds"):
+        value = entry.get(name)
+        if value is not None:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not math.isfinite(value) or value <= 0:
+                raise ScheduleError(
+                    f"Field '{name}' of {source} is {value!r}, expected a number above 0. "
+                    "Export the front again."
+                )
+            numbers[name] = float(value)
     schedule = schedule_json.loads(json.dumps(entry.get("schedule")), source=f"{source}, schedule")
     return FrontPoint(
         schedule=schedule,

@@ -60,7 +60,7 @@ def front_plot(
             [*stairs, (axes.right, axes.bottom), (stairs[0][0], axes.bottom)],
             mixed(BLUE, PAPER, 0.07),
         )
-    grid(canvas, axes)
+    grid(canvas, axes, in_seconds=any(point.seconds for point in front))
     found = [point for point in front.members if not point.is_reference]
     canvas.line(stairs, mixed(BLUE, PAPER, 0.55), width=1.6)
     labels.taken += [box_along(a, b) for a, b in pairwise(stairs)]
@@ -155,7 +155,7 @@ def subtitle(front: Front) -> str:
     )
 
 
-def grid(canvas: Canvas, axes: Axes) -> None:
+def grid(canvas: Canvas, axes: Axes, *, in_seconds: bool) -> None:
     room_x = axes.right - axes.left
     for cost in ticks(axes.cheapest * 100, min(axes.dearest * 100, 100), round(room_x / 110)):
         x = axes.x(cost / 100)
@@ -184,8 +184,12 @@ def grid(canvas: Canvas, axes: Axes) -> None:
         canvas.line([(axes.left, zero), (axes.right, zero)], SOFT_INK, width=1.2, dash=5)
     canvas.box(axes.left, axes.top, axes.right, axes.bottom, outline=SOFT_INK)
     middle = (axes.left + axes.right) / 2
-    canvas.text((middle, axes.bottom + 38), "MACs, share of the uncached run", size=14, anchor="ma")
-    canvas.text((middle, axes.top - 30), "times fewer MACs", size=13, anchor="ms", colour=SOFT_INK)
+    cost, saved = ("MACs", "times fewer MACs")
+    if in_seconds:
+        cost, saved = ("predicted seconds", "times faster, predicted")
+    words = f"{cost}, share of the uncached run"
+    canvas.text((middle, axes.bottom + 38), words, size=14, anchor="ma")
+    canvas.text((middle, axes.top - 30), saved, size=13, anchor="ms", colour=SOFT_INK)
     canvas.upright_text(
         (28, (axes.top + axes.bottom) / 2), "quality, mean score minus uncached", size=14
     )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..core import cost, pareto, presets
 from ..core.architecture import Architecture, Workload
 from ..core.front import Front, FrontPoint
+from ..core.latency import Latency, TimeCost
 from ..core.schedule import Schedule
 from ..errors import JournalError, ScorerError, SearchError
 from . import nsga2, proposals, racing, seeding
@@ -140,6 +141,7 @@ class Search:
         self._grid = Grid.of(architecture)
         self._features = Features(self._grid, steps)
         self._cell_costs, self._base_cost = self._relative_costs()
+        self._times: TimeCost | None = None
         uncached = presets.uncached(architecture, steps)
         self._uncached = _Entry(
             Candidate(uncached.key, uncached, 0, "uncached"),
@@ -174,6 +176,26 @@ class Search:
     # --- what a caller sees ----------------------------------------------------------------------
 
     @property
+    def awaits_latency(self) -> bool:
+        """Whether cost is to be counted in seconds, and nothing has been measured yet."""
+        return self.settings.cost == "seconds" and self._times is None
+
+    def count_in(self, latency: Latency, *, images: int, seconds: float = 0.0) -> None:
+        """Count cost in the seconds of this measurement, which took `images` of the budget.
+
+        Journaled: a search that goes on counts in the same, wherever it does.
+        """
+        if not self.awaits_latency:
+            raise SearchError(
+                f"This search counts cost in {self.settings.cost}"
+                f"{'' if self._times is None else ' that were measured before'}; a search in "
+                "seconds takes one measurement, before it begins. Use another journal."
+            )
+        record = {"latency": latency.to_json(), "images": images}
+        self.journal.append(record, seconds=seconds)
+        self._apply(record)
+
+    @property
     def awaits_start(self) -> bool:
         """Whether `start_from` may still be called: ecad+ that has bred nothing yet."""
         return self.settings.mode == "ecad+" and self._generation < 0 and self._profiled is None
@@ -199,11 +221,13 @@ class Search:
             ],
             "images": images,
         }
+        self._require_latency()
         self.journal.append(record, seconds=seconds)
         self._apply(record)
 
     def ask(self) -> Job | None:
         """The next job, or None when there is none: see `finished`."""
+        self._require_latency()
         while True:
             job = self._next_job()
             if job is not None or self._is_waiting or self.finished:
@@ -255,6 +279,7 @@ class Search:
                     "images": self._images,
                     "samples": self.n_samples,
                     "identity": self.journal.identity,
+                    **({} if self._times is None else {"latency": self._times.latency.to_json()}),
                 },
             )
         return self._front
@@ -323,6 +348,25 @@ class Search:
         base = self.steps * cost.base_step_macs(self.architecture, self.workload) / total
         return cells, base
 
+    def _require_latency(self) -> None:
+        if self.awaits_latency:
+            raise SearchError(
+                "This search counts cost in seconds, but no component has been timed yet. Measure "
+                "the model's latency first, or count in macs."
+            )
+
+    def _shares(self, compute: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """(n,) costs relative to the uncached run, of (n, steps, cells) all at once."""
+        if self._times is not None:
+            return self._times.shares(compute)
+        return compute.sum(axis=1) @ self._cell_costs + self._base_cost
+
+    def _share(self, schedule: Schedule) -> float:
+        """The same of one schedule, exactly."""
+        if self._times is not None:
+            return float(self._times.shares(schedule.compute))
+        return cost.relative_cost(schedule, self.workload)
+
     def _header(self) -> dict[str, Any]:
         return {
             "settings": self.settings.course(),
@@ -349,6 +393,15 @@ class Search:
 
     def _apply(self, record: dict[str, Any]) -> None:
         self._front = None
+        if "latency" in record:
+            if not self.awaits_latency:
+                raise ValueError("a latency that nothing waits for")
+            latency = Latency.from_json(record["latency"])
+            self._times = TimeCost(self.architecture, self.steps, latency)
+            self._images += record["images"]
+            return
+        if self.awaits_latency:
+            raise ValueError("costs in seconds, but no latency before it")
         if "generation" in record:
             self._begin_generation(record)
             return
@@ -419,7 +472,7 @@ class Search:
         n_bytes = None if self._memory is None else self._memory.predicted(schedule)
         entry = _Entry(
             Candidate(schedule.key, schedule, generation, origin),
-            cost=cost.relative_cost(schedule, self.workload),
+            cost=self._share(schedule),
             is_reference=is_reference,
             cache_bytes=n_bytes,
             allowed=self._limit is None or (n_bytes is not None and self._limit.allows(n_bytes)),
@@ -616,8 +669,7 @@ class Search:
         info = {
             "objectives": [
                 {"name": "quality", "value": quality, "stderr": error, "samples": self.n_samples},
-                {"name": "relative_macs", "value": entry.cost},
-                *self._memory_objective(entry),
+                *self._cost_objectives(entry),
             ],
             "provenance": {
                 "search": self.settings.hash,
@@ -637,13 +689,28 @@ class Search:
             is_reference=entry.is_reference,
             cache_bytes=entry.cache_bytes,
             within_limits=entry.allowed,
+            relative_macs=None if self._times is None else self._relative_macs(entry),
+            seconds=self._seconds(entry),
         )
 
-    @staticmethod
-    def _memory_objective(entry: _Entry) -> list[dict[str, Any]]:
-        if entry.cache_bytes is None:
-            return []
-        return [{"name": "cache_bytes", "value": entry.cache_bytes}]
+    def _cost_objectives(self, entry: _Entry) -> list[dict[str, Any]]:
+        values = {
+            "relative_seconds": None if self._times is None else entry.cost,
+            "seconds": self._seconds(entry),
+            "relative_macs": self._relative_macs(entry),
+            "cache_bytes": entry.cache_bytes,
+        }
+        return [{"name": name, "value": v} for name, v in values.items() if v is not None]
+
+    def _relative_macs(self, entry: _Entry) -> float:
+        if self._times is None:
+            return entry.cost
+        return cost.relative_cost(entry.candidate.schedule, self.workload)
+
+    def _seconds(self, entry: _Entry) -> float | None:
+        if self._times is None:
+            return None
+        return float(self._times.seconds(entry.candidate.schedule.compute))
 
     def _objectives(self, entry: _Entry) -> tuple[float, float]:
         return entry.cost, -float(self._differences(entry).mean())
@@ -851,7 +918,7 @@ class Search:
 
     def _costs(self, pool: list[Proposal]) -> npt.NDArray[np.float64]:
         """(n,) relative costs, all at once; lost work counts here, so they may be too high."""
-        return _stacked(pool).sum(axis=1) @ self._cell_costs + self._base_cost
+        return self._shares(_stacked(pool))
 
     def _fitted_surrogate(self) -> Surrogate | None:
         """A model of everything scored so far, on however few samples; None before there is any."""

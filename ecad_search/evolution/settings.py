@@ -13,12 +13,13 @@ from ..core.architecture import Architecture
 from ..errors import SearchError
 
 MODES = ("ecad+", "paper", "random")
+COSTS = ("macs", "seconds")
 LARGEST_JOB = 32  # samples; an interrupted job is lost, so none may be long
 
 # Budgets end a search but do not change its course: a finished one goes on when they are raised.
 BUDGETS = ("images", "minutes", "generations")
 # Settings that came later: a journal holds them only where they are chosen, so older ones go on.
-LATER = ("largest_cache_mib",)
+LATER = ("cost", "largest_cache_mib")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class SearchSettings:
     heat: candidates that race at a time; more of them keep more workers busy, but fewer rivals are
         known when one is judged.
     guided: let a model of the scores so far choose among proposed children (ecad+).
+    cost: "macs", or "seconds" as measured on the machine the search began on.
     largest_cache_mib: candidates whose stored values take more MiB at once are never rendered; None
         is no limit. References are, for comparison.
     crossover_points, crossover_probability, mutation_probability: the paper's genome operators.
@@ -54,12 +56,17 @@ class SearchSettings:
     crossover_points: int = 4
     crossover_probability: float = 0.9
     mutation_probability: float = 0.05
+    cost: str = "macs"
     largest_cache_mib: int | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise SearchError(
                 f"The search mode is {self.mode!r}; expected one of {', '.join(MODES)}."
+            )
+        if self.cost not in COSTS:
+            raise SearchError(
+                f"The search's cost is {self.cost!r}; expected one of {', '.join(COSTS)}."
             )
         for name, lowest, largest in (
             ("seed", 0, 2**64 - 1),

@@ -59,7 +59,8 @@ def contenders(
         point.schedule.require_fit(architecture)
         name = f"ECAD {point.speedup:.2f}x"
         schedule = point.schedule.resampled(steps)
-        dearer = [f for f in fora if relative_macs(f.schedule, workload) * SAME_COST >= point.cost]
+        share = point.macs_share / SAME_COST
+        dearer = [f for f in fora if relative_macs(f.schedule, workload) >= share]
         every = dearer[-1].every if dearer else 0
         rows.append(Contender(name, "ecad", schedule, every, point))
     known = {point.schedule.key: point for point in front}
@@ -90,10 +91,10 @@ def picked(
     costs = [relative_macs(rival.schedule, workload) for rival in fora[:count]]
     chosen: list[FrontPoint] = []
     for cost in [*costs, *[1.0] * count]:
-        left = [p for p in choices if p.cost <= cost * SAME_COST and p not in chosen]
+        left = [p for p in choices if p.macs_share <= cost * SAME_COST and p not in chosen]
         if left and len(chosen) < count:
-            chosen.append(max(left, key=lambda p: (p.quality, -p.cost)))
-    return sorted(chosen, key=lambda point: -point.cost)
+            chosen.append(max(left, key=lambda p: (p.quality, -p.macs_share)))
+    return sorted(chosen, key=lambda point: -point.macs_share)
 
 
 def relative_macs(schedule: Schedule, workload: Workload) -> float:

@@ -312,3 +312,47 @@ def test_a_limit_that_nothing_can_keep_is_refused(search, pack, settings):
     error = pack.module("ecad_search.errors").SearchError
     with pytest.raises(error, match="limit of 1 MiB for stored values leaves nothing to reuse"):
         search(sampler_settings=settings(width=384, height=384), largest_cache_mib=1)
+
+
+def test_a_search_can_count_cost_in_seconds_measured_once(search, output, tiny_vae, pack):
+    front, path = search(cost="seconds", images=40).args
+    lines = [json.loads(line) for line in journal_of(output).open()]
+    assert ["latency", "images"] == list(lines[1])
+    assert 1 == sum("latency" in line for line in lines)
+    latency = lines[1]["latency"]
+    assert {"blocks": {"attn", "cross_attn", "mlp"}} == {
+        group: set(of) for group, of in latency["components"].items()
+    }
+    assert (2, 1.0, "cpu") == (latency["pictures"], latency["evaluations"], latency["device"])
+    assert 0 < lines[1]["images"] < 40
+    uncached = front.points[-1]
+    assert (1.0, 1.0) == (uncached.cost, uncached.relative_macs)
+    for point in front:
+        assert point.seconds == pytest.approx(point.cost * uncached.seconds)
+        assert 0 < point.cost <= 1 and 0 < point.relative_macs <= 1
+    vae = tiny_vae()
+    again = search(cost="seconds", images=40, vae=vae).args[0]
+    assert 0 == vae.decoded
+    assert front.to_json() == again.to_json()  # the same numbers, not measured anew
+    loaded = pack.module("ecad_search.core.front").Front.load(output / path)
+    assert front.to_json() == loaded.to_json()
+
+
+def test_a_search_in_seconds_is_another_search_than_one_in_macs(search, output):
+    for cost in ("seconds", "macs"):
+        search(cost=cost, images=40, generations=1)
+    assert 2 == len(list((output / "ecad").glob("*.jsonl")))
+
+
+def test_a_cancelled_measurement_is_made_again(comfy, search, output, tiny_pixart, uninterrupted):
+    def cancel(*_):
+        comfy.model_management.interrupt_current_processing()
+
+    model = tiny_pixart(depth=2, flow=True)
+    handle = model.model.diffusion_model.register_forward_hook(cancel)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        search(model=model, cost="seconds", images=40)
+    assert 1 == len(journal_of(output).read_text().splitlines())
+    handle.remove()
+    search(model=tiny_pixart(depth=2, flow=True), cost="seconds", images=40, generations=1)
+    assert 1 == sum('"latency"' in line for line in journal_of(output).open())
