@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .aesthetic_scorer import AestheticScorer
 from .apply_schedule import ApplySchedule
+from .benchmark import Benchmark
 from .cache_loader import CacheLoader
 from .calibration_prompts import CalibrationPromptsNode
 from .clip_score_scorer import ClipScoreScorer
@@ -51,6 +52,7 @@ MENU: list[type[io.ComfyNode]] = [
     QuickSchedule,
     SearchNode,
     CompareSchedules,
+    Benchmark,
     FrontPlot,
     PickFromFront,
     SaveSchedule,

@@ -20,8 +20,10 @@ MAY_IMPORT = {  # part of the library -> parts it may import, besides itself
     "evolution": {"core", "errors"},
     "calibration": {"core", "errors", "prompt_files"},
     "prompt_files": {"errors"},
+    "benchmark": {"errors", "scorers"},
     "drawing": {"core", "errors"},
     "comfyui": {"errors"},
+    "workers": {"errors"},
     "library": {"core", "errors"},
     "builtin_schedules": {"architectures", "core", "errors"},
 }
@@ -35,6 +37,7 @@ NO_TORCH = (
     "cli",
     "commands",
     "comfyui",
+    "workers",
     "calibration",
     "prompt_files",
 )

@@ -1,0 +1,204 @@
+"""The benchmark: paired columns, files that say it, a run that goes on where it was stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+STEPS = 4
+
+
+class Features:
+    """A scorer that needs no reference and gives features: brightness and colours."""
+
+    needs_reference = False
+
+    def __init__(self, name="features", after=10**9):
+        self.name, self.after, self.calls = name, after, 0
+
+    def score(self, images, prompts, references=None):
+        self.calls += 1
+        if self.calls > self.after:
+            raise KeyboardInterrupt
+        return images.mean((1, 2, 3)).tolist()
+
+    def image_features(self, images):
+        return images.mean((1, 2)).numpy()
+
+    def unload(self):
+        pass
+
+
+@pytest.fixture
+def model(tiny_pixart):
+    return tiny_pixart(depth=2, flow=True)
+
+
+@pytest.fixture
+def fora(pack, model):
+    presets = pack.module("ecad_search.core.presets")
+    architecture = pack.module("nodes.host.patching").detect_architecture(model)
+    return lambda every: presets.fora(architecture, STEPS, every)
+
+
+@pytest.fixture
+def benchmark(pack, output, model, calibration, settings, tiny_vae, test_scorer):
+    node = pack.module("nodes.benchmark").Benchmark
+
+    def run(**changes):
+        inputs = {
+            "model": model,
+            "vae": tiny_vae(),
+            "prompts": calibration((6,) * 6, seed=100),
+            "sampler_settings": settings(),
+            "scorer": test_scorer(),
+            "picks": 0,
+            "fora": True,
+            "grid_rows": 3,
+            "name": "mine/first",
+        }
+        with torch.inference_mode():
+            return node.execute(**(inputs | changes))
+
+    return run
+
+
+@pytest.fixture
+def folder(output):
+    return output / "ecad" / "mine" / "first"
+
+
+def rows_of(result):
+    return {row["name"]: row for row in json.loads(result.args[1])["rows"]}
+
+
+def test_columns_are_measured_beside_uncached(benchmark, fora):
+    rows = rows_of(benchmark(schedule_a=fora(4), scorer_b=Features()))
+    assert ["uncached", "FORA 2", "FORA 3"] == list(rows)[:3] and 4 == len(rows)
+    assert all(6 == row["images"] and row["seconds"] > 0 for row in rows.values())
+    assert 1.0 == rows["uncached"]["speedup"] == rows["uncached"]["relative_macs"]
+    assert 0 == rows["uncached"]["cache_bytes"] < rows["FORA 2"]["cache_bytes"]
+    assert rows["FORA 2"]["macs"] < rows["uncached"]["macs"]
+    assert 1.0 == rows["uncached"]["scores"]["ssim"]["mean"]
+    for name in list(rows)[1:]:
+        found = rows[name]["scores"]["ssim"]
+        assert found["difference_low"] < found["difference"] < 0
+        assert 0 < found["p"] <= found["p_adjusted"] <= 1
+    assert 0 == pytest.approx(rows["uncached"]["frechet"], abs=1e-9)
+    assert rows["FORA 2"]["frechet"] > 0
+
+
+def test_scores_are_those_of_a_comparison(benchmark, pack, model, calibration, settings, tiny_vae):
+    """Chunks, record and pairing change no number."""
+    rows = rows_of(benchmark(sampler_settings=settings(batch=2)))
+    rendering = pack.module("nodes.host.rendering")
+    evaluation = pack.module("nodes.host.evaluation")
+    presets = pack.module("ecad_search.core.presets")
+    ssim = pack.module("ecad_search.scorers.reference_similarity").ReferenceSimilarity()
+    renderer = rendering.Renderer(model, tiny_vae(), calibration((6,) * 6, seed=100), settings())
+    evaluator = evaluation.Evaluator(renderer, ssim)
+    with torch.inference_mode():
+        scores, _ = evaluator.evaluate(presets.fora(renderer.architecture, STEPS, 2), range(6))
+    assert sum(scores) / 6 == pytest.approx(rows["FORA 2"]["scores"]["ssim"]["mean"], abs=1e-4)
+
+
+def test_the_report_lies_in_the_output_folder(benchmark, folder):
+    text, _, plot, grid, front = benchmark().args
+    expected = {"report.md", "summary.json", "samples.csv", "samples.json", "plot.png", "grid.png"}
+    files = {file.name for file in folder.iterdir()}
+    assert files == expected | {"front.json", "benchmark.jsonl", "pictures"}
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    assert "# Benchmark mine/first" in page and "FORA 2" in page
+    with open(folder / "samples.csv", encoding="utf-8", newline="") as file:
+        samples = list(csv.DictReader(file))
+    assert 18 == len(samples) == len(json.loads((folder / "samples.json").read_text()))
+    assert ("prompt 1", "101") == (samples[3]["prompt"], samples[3]["seed"])
+    assert "column" in text.splitlines()[0]
+    assert 1 == len(plot) == len(grid)
+    assert all(point.is_reference and 6 == point.samples for point in front)
+    assert {1.0} < {point.cost for point in front}
+
+
+def test_a_front_of_a_search_is_measured_on_its_picks(benchmark, search, folder):
+    found = search(images=24).args[0]
+    result = benchmark(front=found, picks=2)
+    rows = rows_of(result)
+    picks = [row for row in rows.values() if row["kind"] == "ecad"]
+    keys = {point.schedule.key for point in found}
+    assert 1 <= len(picks) <= 2 and {row["key"] for row in picks} <= keys
+    assert {point.schedule.key for point in result.args[4]} <= {r["key"] for r in rows.values()}
+    assert (folder / "front.json").is_file()
+
+
+def test_other_caches_are_columns(benchmark, pack, model, fora):
+    apply = pack.module("nodes.host.patching").apply_schedule
+    other = model.clone()
+    other.set_model_unet_function_wrapper(
+        lambda model, call: model(call["input"], call["timestep"], **call["c"])
+    )
+    rows = rows_of(
+        benchmark(
+            fora=False, model_b=apply(model, fora(2)), name_b="FORA 2", model_c=other, name_c=" "
+        )
+    )
+    assert ["uncached", "FORA 2", "model"] == list(rows)
+    assert 0.4 < rows["FORA 2"]["relative_macs"] < 1
+    assert rows["model"]["macs"] is None
+    assert 1.0 == pytest.approx(rows["model"]["scores"]["ssim"]["mean"])
+    assert rows["FORA 2"]["scores"]["ssim"]["mean"] < 1
+
+
+def test_a_stopped_benchmark_goes_on(benchmark, folder):
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(scorer_b=Features(after=3))
+    record = folder / "benchmark.jsonl"
+    begun = record.read_text().splitlines()
+    assert 1 + 4 * 3 == len(begun)  # the first chunk of four samples
+    resumed = rows_of(benchmark(scorer_b=Features()))
+    assert begun == record.read_text().splitlines()[: len(begun)]
+    assert 1 + 6 * 3 == len(record.read_text().splitlines())
+    fresh = rows_of(benchmark(scorer_b=Features(), name="mine/second"))
+    for name, row in resumed.items():
+        assert row["scores"] == fresh[name]["scores"]
+        assert row["frechet"] == fresh[name]["frechet"]
+
+
+def test_a_finished_benchmark_samples_nothing(benchmark, tiny_vae):
+    first = benchmark()
+    vae = tiny_vae()
+    again = benchmark(vae=vae, grid_rows=1)
+    assert 0 == vae.decoded
+    assert first.args[:2] == again.args[:2]
+
+
+def test_other_settings_need_another_name(benchmark, pack, settings):
+    benchmark()
+    error = pack.module("ecad_search.errors").JournalError
+    with pytest.raises(error, match="other cfg"):
+        benchmark(sampler_settings=settings(cfg=3.0))
+    with pytest.raises(error, match="other scorers"):
+        benchmark(scorer=Features())
+
+
+def test_broken_pictures_are_reported_and_the_rest_is_measured(benchmark, test_scorer):
+    """The scorer fails on what comes after the first uncached and FORA 2 chunk."""
+    rows = rows_of(benchmark(scorer=test_scorer(after=8, failure=float("nan"))))
+    assert 0 == rows["uncached"]["broken_images"]
+    assert 6 == rows["FORA 3"]["broken_images"] and rows["FORA 3"]["problem"]
+    assert 2 == rows["FORA 2"]["broken_images"]
+    assert rows["FORA 2"]["scores"]["ssim"]["mean"] < 1
+
+
+def test_what_cannot_be_measured_is_refused(benchmark, pack, model, test_scorer):
+    error = pack.module("ecad_search.errors").SearchError
+    with pytest.raises(error, match="Two scorers have the name 'ssim'"):
+        benchmark(scorer_b=test_scorer())
+    latents = SimpleNamespace(get_model_object=lambda name: object())
+    with pytest.raises(error, match="works on latents of the kind object"):
+        benchmark(model_b=latents)
+    node = pack.module("nodes.benchmark").Benchmark
+    assert "ecad folder" in str(node.validate_inputs(name="../away"))
