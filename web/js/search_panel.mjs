@@ -1,0 +1,330 @@
+// @ts-check
+/** The live view of a search: its front, how far it is, and the schedule of a point. */
+
+import { element } from "./dom.mjs";
+import { drawFront, pointAt } from "./front_chart.mjs";
+import { ScheduleBox, swatch } from "./schedule_box.mjs";
+import { drawTip, placeOn, surfaceOn } from "./surface.mjs";
+import { themeOf } from "./theme.mjs";
+import { percent, signed, spokenSeconds } from "./wording.mjs";
+
+/** @typedef {import("./front_chart.mjs").Point} Point */
+
+/**
+ * @typedef {object} FrontData
+ * @property {Point[]} points
+ * @property {string} [knee]
+ * @property {string} [model]
+ * @property {import("./schedule_bits.mjs").Group[]} [groups]
+ * @property {number} [steps]
+ *
+ * @typedef {object} SearchData what an event and the node's stored output hold
+ * @property {number} generation
+ * @property {number} images
+ * @property {number} images_budget
+ * @property {number} candidates
+ * @property {number} seconds
+ * @property {number | null} eta_seconds
+ * @property {boolean} finished
+ * @property {FrontData} [front]
+ * @property {[number, number, string][]} points cost, quality, key
+ * @property {[number, number, string][]} references cost, quality, name
+ *
+ * @typedef {object} Actions
+ * @property {(point: Point) => void} apply
+ * @property {(point: Point) => void} save
+ */
+
+export const CHART_HEIGHT = 190; // least heights, in CSS pixels
+export const DETAIL_HEIGHT = 210;
+
+export class SearchPanel {
+  /**
+   * @param {AbortSignal} signal ends it
+   * @param {{actions: Actions, onResize: () => void}} options
+   */
+  constructor(signal, { actions, onResize }) {
+    /** @type {SearchData | null} */
+    this.data = null;
+    /** @type {Point[]} */
+    this.points = [];
+    /** Bits by key: most events come without them. @type {Map<string, Point>} */
+    this.known = new Map();
+    /** @type {import("./front_chart.mjs").Mark[]} */
+    this.marks = [];
+    /** @type {string | null} */
+    this.hover = null;
+    /** @type {string | null} */
+    this.selected = null;
+    /** @type {"empty" | "running" | "stopped" | "finished"} */
+    this.state = "empty";
+    this.onResize = onResize;
+
+    const canvas = element("canvas");
+    canvas.tabIndex = 0;
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", "Quality against cost of the schedules found");
+    this.status = element("div", "ecad-line");
+    this.fill = element("div");
+    this.legend = element("div", "ecad-legend ecad-soft");
+    this.box = new ScheduleBox(signal, { open: true, onToggle: onResize });
+    this.facts = element("div", "ecad-line");
+    this.applyButton = this.button(
+      "Add Apply node",
+      "Adds Pick from ECAD Front with this schedule, and Apply ECAD Schedule with your model.",
+      actions.apply,
+      signal,
+    );
+    this.saveButton = this.button(
+      "Add Save node",
+      "Adds Pick from ECAD Front with this schedule, and Save ECAD Schedule. Queue to write the file.",
+      actions.save,
+      signal,
+    );
+    this.detail = element("div", "ecad-schedule", [
+      this.facts,
+      this.box.element,
+      element("div", "ecad-buttons", [this.applyButton, this.saveButton]),
+    ]);
+    this.detail.hidden = true;
+    this.element = element("div", "ecad-view", [
+      this.status,
+      element("div", "ecad-bar", [this.fill]),
+      this.legend,
+      element("div", "ecad-chart", [canvas]),
+      this.detail,
+    ]);
+    this.element.dataset.ecad = "search";
+    this.canvas = canvas;
+    this.surface = surfaceOn(canvas, (context, width, height) => this.draw(context, width, height), signal);
+    canvas.addEventListener(
+      "pointermove",
+      (event) => this.setHover(pointAt(this.marks, ...placeOn(canvas, event))?.key ?? null),
+      { signal },
+    );
+    canvas.addEventListener("pointerleave", () => this.setHover(null), { signal });
+    canvas.addEventListener(
+      "click",
+      (event) => this.select(pointAt(this.marks, ...placeOn(canvas, event))?.key ?? null),
+      { signal },
+    );
+    canvas.addEventListener("keydown", (event) => this.key(event), { signal });
+    this.tell();
+  }
+
+  /**
+   * @param {string} words
+   * @param {string} title
+   * @param {(point: Point) => void} act
+   * @param {AbortSignal} signal
+   */
+  button(words, title, act, signal) {
+    const made = element("button", "", [words]);
+    made.type = "button";
+    made.title = title;
+    made.addEventListener(
+      "click",
+      () => {
+        const point = this.chosen();
+        if (point) act(point);
+      },
+      { signal },
+    );
+    return made;
+  }
+
+  minHeight() {
+    return CHART_HEIGHT + (this.detail.hidden ? 0 : this.box.open ? DETAIL_HEIGHT : 78);
+  }
+
+  /**
+   * @param {SearchData} data
+   * @param {{live: boolean}} how live: an event of a search that runs
+   */
+  show(data, { live }) {
+    this.data = data;
+    this.points = pointsOf(data);
+    for (const point of this.points) if (point.compute) this.known.set(point.key, point);
+    const kept = new Set(this.points.map((point) => point.key));
+    for (const key of this.known.keys())
+      if (!kept.has(key) && key !== this.selected) this.known.delete(key);
+    this.state = data.finished ? "finished" : live ? "running" : "stopped";
+    this.tell();
+    this.showDetail();
+  }
+
+  /** The run that sent events has ended. */
+  stop() {
+    if (this.state !== "running") return;
+    this.state = "stopped";
+    this.tell();
+  }
+
+  /** The point that is selected, when it is still on the front. */
+  chosen() {
+    return this.points.find((point) => point.key === this.selected) ?? null;
+  }
+
+  /** @param {string | null} key */
+  select(key) {
+    this.selected = key === this.selected ? null : key;
+    this.showDetail();
+    this.surface.redraw();
+  }
+
+  /** @param {string | null} key */
+  setHover(key) {
+    if (key === this.hover) return;
+    this.hover = key;
+    this.canvas.style.cursor = key ? "pointer" : "";
+    this.element.dataset.hover = key ?? "";
+    this.surface.redraw();
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (move && this.points.length) {
+      const at = this.points.findIndex((point) => point.key === this.selected);
+      const next = at < 0 ? (move > 0 ? 0 : this.points.length - 1) : at + move;
+      this.selected = null;
+      this.select(this.points[Math.min(Math.max(next, 0), this.points.length - 1)].key);
+    } else if (event.key === "Escape" && this.selected) {
+      this.select(null);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  redraw() {
+    this.tell();
+    this.box.redraw();
+  }
+
+  tell() {
+    const { data, state } = this;
+    this.element.dataset.state = state;
+    this.element.dataset.points = String(this.points.filter((p) => p.on_front).length);
+    this.element.dataset.references = String(this.points.filter((p) => p.is_reference).length);
+    this.element.dataset.images = String(data?.images ?? 0);
+    this.status.textContent = this.status.title = statusOf(data, state);
+    this.fill.style.width = data ? percent(Math.min(data.images / Math.max(data.images_budget, 1), 1)) : "0";
+    this.tellLegend();
+    this.surface.redraw();
+  }
+
+  tellLegend() {
+    const theme = themeOf(this.element);
+    this.element.style.setProperty("--ecad-accent", theme.accent);
+    const found = this.points.filter((point) => !point.is_reference);
+    const entries = [];
+    if (found.length) entries.push(swatch("found", theme.accent, "ecad-round"));
+    if (this.data?.front?.knee) entries.push(swatch("knee", theme.good, "ecad-round"));
+    if (this.points.some((p) => p.is_reference && p.cost < 1)) entries.push(swatch("FORA and other presets", theme.handMade));
+    if (this.points.some((p) => p.is_reference && p.cost >= 1)) entries.push(swatch("uncached", theme.ink));
+    this.legend.replaceChildren(...entries);
+  }
+
+  showDetail() {
+    const point = this.selected === null ? null : (this.chosen() ?? this.known.get(this.selected));
+    const wasHidden = this.detail.hidden;
+    if (!point) this.selected = null;
+    this.detail.hidden = !point;
+    this.element.dataset.selected = this.selected ?? "";
+    if (point) {
+      const current = this.chosen();
+      const bits = this.known.get(point.key);
+      this.facts.textContent = this.facts.title = current
+        ? factsOf(point)
+        : "No longer on the front: the search found better ones.";
+      this.applyButton.disabled = this.saveButton.disabled = !current;
+      const { groups, steps, model } = this.data?.front ?? {};
+      this.box.element.hidden = !bits?.compute || !groups;
+      if (bits?.compute && groups && steps && this.box.data?.key !== point.key)
+        this.box.show({
+          key: point.key,
+          name: point.name,
+          model: model ?? "",
+          groups,
+          steps,
+          compute: bits.compute,
+          computed: point.computed,
+          speedup: 1 / point.cost,
+          origin: bits.origin,
+        });
+      if (this.box.element.hidden) this.facts.textContent += " · its map comes with the next event";
+    }
+    if (wasHidden !== this.detail.hidden) this.onResize();
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} width
+   * @param {number} height
+   */
+  draw(context, width, height) {
+    const theme = themeOf(this.element);
+    const { hover, selected } = this;
+    const knee = this.data?.front?.knee ?? null;
+    this.marks = drawFront(context, this.points, theme, width, height, { hover, selected, knee });
+    this.element.dataset.drawn = String(this.marks.length);
+    if (this.marks.length === 0) {
+      context.font = "11px Inter, system-ui, sans-serif";
+      context.fillStyle = theme.softInk;
+      context.textAlign = "center";
+      context.textBaseline = "middle";
+      context.fillText("The front is drawn here while the search runs.", width / 2, height / 2);
+      return;
+    }
+    const mark = this.marks.find(({ point }) => point.key === hover);
+    if (mark) drawTip(context, theme, tipOf(mark.point), [mark.x, mark.y], [width, height]);
+  }
+}
+
+/**
+ * @param {SearchData} data
+ * @returns {Point[]} sorted by cost
+ */
+function pointsOf(data) {
+  const points = data.front?.points;
+  if (points) return points;
+  // as versions before the panel stored it
+  const bare = { quality_stderr: 0, samples: 0, computed: NaN };
+  const found = data.points.map(([cost, quality, key]) => ({ ...bare, cost, quality, key, name: key, is_reference: false, on_front: true }));
+  const made = data.references.map(([cost, quality, name]) => ({ ...bare, cost, quality, key: name, name, is_reference: true, on_front: false }));
+  return [...found, ...made].sort((a, b) => a.cost - b.cost);
+}
+
+/**
+ * @param {SearchData | null} data
+ * @param {SearchPanel["state"]} state
+ */
+function statusOf(data, state) {
+  if (!data) return "No search has run yet. Queue the workflow.";
+  const spent = `${data.images} of ${data.images_budget} images`;
+  const parts = [`generation ${data.generation}`, spent];
+  if (state === "finished") parts.unshift("Finished");
+  if (state === "stopped") parts.unshift("Stopped, queue again to go on");
+  if (state === "running" && data.eta_seconds != null) parts.push(`${spokenSeconds(data.eta_seconds)} left`);
+  return parts.join(" · ");
+}
+
+/** @param {Point} point */
+function factsOf(point) {
+  const error = point.quality_stderr > 0 ? ` ± ${point.quality_stderr.toFixed(4)}` : "";
+  return `${(1 / point.cost).toFixed(2)}x fewer MACs · quality ${signed(point.quality)}${error}`;
+}
+
+/** @param {Point} point */
+function tipOf(point) {
+  const error = point.quality_stderr > 0 ? ` ± ${point.quality_stderr.toFixed(4)}` : "";
+  return [
+    point.name || point.key,
+    `${(1 / point.cost).toFixed(2)}x fewer MACs · ${percent(point.cost)} of them`,
+    `quality ${signed(point.quality)}${error} to uncached`,
+    point.samples ? `${point.samples} samples · click for its map` : "click for its map",
+  ];
+}
+
