@@ -32,8 +32,8 @@ from .bench_engine import STEPS, Bench, Size, Turn, in_yards, sizes
 
 # A few seconds for a sampling on two cores.
 NARROW = {
-    "PixArt": {"hidden_size": 576, "num_heads": 8},
-    "Flux": {"hidden_size": 768, "num_heads": 6},
+    "PixArt": {"hidden_size": 384, "num_heads": 6},
+    "Flux": {"hidden_size": 512, "num_heads": 4},
 }
 SAME_TIME = 0.02  # schedules whose times differ by less have no right order
 

@@ -91,6 +91,10 @@ def as_json(point: FrontPoint) -> dict[str, Any]:
         "mean_score": point.mean_score,
         "samples": point.samples,
         "is_reference": point.is_reference,
+        "within_limits": point.within_limits,
+        "relative_macs": point.macs_share,
+        "seconds": point.seconds,
+        "cache_bytes": point.cache_bytes,
     }
 
 
@@ -102,7 +106,7 @@ def front_table(points: Sequence[FrontPoint], knee: FrontPoint | None) -> str:
             "*" if knee is not None and point.schedule.key == knee.schedule.key else "",
             point.schedule.name,
             f"{point.speedup:.2f}x",
-            f"{point.cost:.1%}",
+            f"{point.macs_share:.1%}",
             f"{point.quality:+.4g}",
             f"{point.quality_stderr:.2g}",
             str(point.samples),

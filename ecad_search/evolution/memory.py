@@ -54,12 +54,9 @@ class CacheLimit:
                 "it to 0 for no limit."
             )
 
-    def allows(self, n_bytes: int) -> bool:
-        return n_bytes <= self.mib * MIB
-
     def fits(self, compute: Compute) -> bool:
         """Whether what runs when this genome, (steps, cells), is tried keeps the limit."""
-        return self.allows(self.memory.predicted(self._schedule(compute)))
+        return self.memory.predicted(self._schedule(compute)) <= self.mib * MIB
 
     def fitted(self, compute: Compute, order: Sequence[int] | npt.NDArray[np.int64]) -> Compute:
         """Of the units in this order as many as fit reuse as in `compute`; the others compute.

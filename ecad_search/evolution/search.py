@@ -22,7 +22,7 @@ from ..core.schedule import Schedule
 from ..errors import JournalError, ScorerError, SearchError
 from . import nsga2, proposals, racing, seeding
 from .journal import Journal
-from .memory import CacheLimit, CacheMemory
+from .memory import MIB, CacheLimit, CacheMemory
 from .operators import Grid
 from .proposals import Proposal
 from .seeding import Seed
@@ -227,6 +227,7 @@ class Search:
 
     def ask(self) -> Job | None:
         """The next job, or None when there is none: see `finished`."""
+        self._require_memory()
         self._require_latency()
         while True:
             job = self._next_job()
@@ -332,13 +333,8 @@ class Search:
 
     def _cache_limit(self) -> CacheLimit | None:
         mib = self.settings.largest_cache_mib
-        if mib is None:
+        if mib is None or self._memory is None:
             return None
-        if self._memory is None:
-            raise SearchError(
-                f"Stored values may take {mib} MiB, but nothing tells what they take on "
-                f"{self.architecture.describe()}. Search without a limit on them."
-            )
         return CacheLimit(self.architecture, self.steps, self.workload, self._memory, mib)
 
     def _relative_costs(self) -> tuple[npt.NDArray[np.float64], float]:
@@ -347,6 +343,14 @@ class Search:
         cells = cost.cell_macs(self.architecture, self.workload) / total
         base = self.steps * cost.base_step_macs(self.architecture, self.workload) / total
         return cells, base
+
+    def _require_memory(self) -> None:
+        mib = self.settings.largest_cache_mib
+        if mib is not None and self._memory is None:
+            raise SearchError(
+                f"Stored values may take {mib} MiB, but nothing tells what they take on "
+                f"{self.architecture.describe()}. Search without a limit on them."
+            )
 
     def _require_latency(self) -> None:
         if self.awaits_latency:
@@ -445,8 +449,14 @@ class Search:
         members, genomes = [], []
         for fields in record["candidates"]:
             genome = self._genome(fields["bits"])
+            limited = self.settings.largest_cache_mib is not None
             entry = self._entry_for(
-                genome, number, fields["origin"], fields.get("reference", False), fields.get("name")
+                genome,
+                number,
+                fields["origin"],
+                fields.get("reference", False),
+                fields.get("name"),
+                fields["cache_bytes"] if limited else None,
             )
             if entry.candidate.key != fields["key"]:
                 raise ValueError(f"the bits of {fields['key']} are those of {entry.candidate.key}")
@@ -463,19 +473,22 @@ class Search:
         origin: str,
         is_reference: bool,
         name: str | None,
+        cache_bytes: int | None,
     ) -> _Entry:
         """The entry of what `genome` does: an old one when that was met before."""
         schedule = self._schedule(genome, name or "")
         known = self._entries.get(schedule.key)
         if known is not None:
             return known
-        n_bytes = None if self._memory is None else self._memory.predicted(schedule)
+        if cache_bytes is None and self._memory is not None:
+            cache_bytes = self._memory.predicted(schedule)
+        mib = self.settings.largest_cache_mib
         entry = _Entry(
             Candidate(schedule.key, schedule, generation, origin),
             cost=self._share(schedule),
             is_reference=is_reference,
-            cache_bytes=n_bytes,
-            allowed=self._limit is None or (n_bytes is not None and self._limit.allows(n_bytes)),
+            cache_bytes=cache_bytes,
+            allowed=mib is None or (cache_bytes is not None and cache_bytes <= mib * MIB),
         )
         return self._entries.setdefault(schedule.key, entry)
 
@@ -741,11 +754,14 @@ class Search:
         self._apply(record)
 
     def _candidate_record(self, proposal: Proposal) -> dict[str, Any]:
+        schedule = self._schedule(proposal.compute, proposal.name)
         fields: dict[str, Any] = {
-            "key": self._schedule(proposal.compute, proposal.name).key,
+            "key": schedule.key,
             "origin": proposal.origin,
             "bits": np.packbits(proposal.compute).tobytes().hex(),
         }
+        if self._limit is not None:
+            fields["cache_bytes"] = self._limit.memory.predicted(schedule)
         if proposal.is_reference:
             fields["reference"] = True
         if proposal.name:

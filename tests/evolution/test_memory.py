@@ -18,6 +18,7 @@ from ecad_search.core.schedule import Schedule
 from ecad_search.engine.liveness import predicted_bytes
 from ecad_search.errors import JournalError, SearchError
 from ecad_search.evolution.journal import Journal
+from ecad_search.evolution.journal_front import recorded_front
 from ecad_search.evolution.memory import MIB, CacheLimit, CacheMemory
 from ecad_search.evolution.quick import units
 from ecad_search.evolution.search import Search
@@ -113,6 +114,22 @@ def test_a_limited_search_killed_anywhere_writes_the_same_bytes(mode, data, tmp_
     assert whole == path.read_bytes()
 
 
+def test_a_journal_tells_the_front_of_a_limited_search_without_its_model(tmp_path):
+    whole, front = whole_journal("pixart", "ecad+", 2)
+    path = tmp_path / "search.jsonl"
+    path.write_bytes(whole)
+    read = recorded_front(path)
+    points = json.loads(front)["points"]
+    assert [p["schedule"]["compute"] for p in points] == [
+        p["schedule"]["compute"] for p in json.loads(read.to_json())["points"]
+    ]
+    within = [point.get("within_limits", True) for point in points]
+    assert False in within
+    assert within == [point.within_limits for point in read]
+    # of the uncached run the journal says nothing
+    assert [p["cache_bytes"] for p in points[:-1]] == [p.cache_bytes for p in read.points[:-1]]
+
+
 def test_references_beyond_the_limit_stand_beside_the_front_but_are_no_members():
     problem = PROBLEMS["pixart"]
     front = problem.finish(search_of(problem, Journal(None), mib=2)).front
@@ -204,15 +221,16 @@ def test_a_limit_below_one_component_is_refused():
 
 def test_a_limit_needs_to_know_what_is_stored_and_paper_mode_has_none():
     problem = PROBLEMS["pixart"]
+    search = Search(
+        SearchSettings(largest_cache_mib=4),
+        problem.architecture,
+        STEPS,
+        problem.workload,
+        8,
+        Journal(None),
+    )
     with pytest.raises(SearchError, match="nothing tells what they take on PixArt with 3 blocks"):
-        Search(
-            SearchSettings(largest_cache_mib=4),
-            problem.architecture,
-            STEPS,
-            problem.workload,
-            8,
-            Journal(None),
-        )
+        search.ask()
     with pytest.raises(SearchError, match="'paper' is the published search"):
         SearchSettings(mode="paper", largest_cache_mib=4)
 

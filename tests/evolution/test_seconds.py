@@ -17,6 +17,7 @@ from ecad_search.core.front import Front
 from ecad_search.core.latency import Latency, TimeCost
 from ecad_search.errors import JournalError, SearchError
 from ecad_search.evolution.journal import Journal
+from ecad_search.evolution.journal_front import recorded_front
 from ecad_search.evolution.search import Search
 from ecad_search.evolution.settings import SearchSettings
 from ecad_search.testing.search_problem import SearchProblem
@@ -90,6 +91,13 @@ def test_points_carry_seconds_and_macs(mode):
     assert "faster" in front.points[0].saving
     assert front == Front.from_json(front.to_json())
     assert LATENCY == Latency.from_json(front.info["latency"])
+
+
+def test_a_journal_tells_the_front_of_a_search_in_seconds_without_its_model(tmp_path):
+    whole, front = whole_journal("ecad+")
+    path = tmp_path / "search.jsonl"
+    path.write_bytes(whole)
+    assert front == recorded_front(path).to_json()
 
 
 def test_a_search_in_seconds_saves_what_takes_time():
