@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..ecad_search.evolution.journal import Journal
 from ..ecad_search.evolution.search import Job, Search
 from ..ecad_search.evolution.settings import COSTS, SearchSettings
 from ..ecad_search.scorers.scorer import Scorer
+from ..ecad_search.workers.pool import WorkerPool
 from .host.cache_memory import cache_memory
 from .host.evaluation import Evaluator, Pictures, UnusableResult, side_by_side
 from .host.latency import measured_latency
@@ -39,6 +40,7 @@ from .host.rendering import (
 )
 from .host.schedule_view import front_view
 from .host.schema import field, schema
+from .host.workers import SharedEvaluator, SharedJob, worker_pool
 from .types import CalibrationType, FrontType, SamplerSettingsType, ScheduleType, ScorerType
 
 EVENT = "ecad.search"
@@ -223,6 +225,40 @@ class SearchNode(io.ComfyNode):
                         "at these sampler settings; measured first, in the time of a few pictures."
                     ),
                 ),
+                field(
+                    io.Int,
+                    "workers",
+                    default=1,
+                    min=1,
+                    max=1024,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Processes that render at a time, each with a GPU of its own; more than 1 "
+                        "needs Ray (pip install ray). The result does not depend on it."
+                    ),
+                ),
+                field(
+                    io.String,
+                    "ray_address",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Ray cluster to use, such as ray-head:6379. Empty: this machine alone.",
+                ),
+                field(
+                    io.Int,
+                    "heat",
+                    default=4,
+                    min=1,
+                    max=1000,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "ecad+: candidates that race at a time. More of them keep many workers "
+                        "busy and cost some images. Changing it is another search."
+                    ),
+                ),
             ],
             outputs=[
                 FrontType.Output(
@@ -267,6 +303,9 @@ class SearchNode(io.ComfyNode):
         profile_first: bool = True,
         largest_cache_mib: int = 0,
         cost: str = "macs",
+        workers: int = 1,
+        ray_address: str = "",
+        heat: int = 4,
     ) -> io.NodeOutput:
         settings = SearchSettings(
             mode=mode,
@@ -278,6 +317,7 @@ class SearchNode(io.ComfyNode):
             offspring=offspring or None,
             first_block=first_samples,
             confidence=confidence,
+            heat=heat,
             cost=cost,
             largest_cache_mib=largest_cache_mib or None,
         )
@@ -316,7 +356,11 @@ class SearchNode(io.ComfyNode):
                 run.time_components()
             if profiled and run.search.awaits_start:
                 run.profile()
-            front = run.finish()
+            hire = None
+            if (workers > 1 or ray_address.strip()) and not run.search.finished:
+                prompt, node = (hidden.prompt, hidden.unique_id) if hidden else (None, None)
+                hire = partial(worker_pool, renderer, prompt, node, workers, ray_address)
+            front = run.finish(hire)
         shown = {"text": (run.summary(),), "ecad_search": (run.payload(),)}
         return io.NodeOutput(front, output_name(front_path), ui=shown)
 
@@ -382,13 +426,21 @@ class SearchRun:
         seconds = time.perf_counter() - started
         self.search.start_from(start, images=round(quick.IMAGES), seconds=seconds)
 
-    def finish(self) -> Front:
-        """Work through the jobs that are left; returns the front, which is also on the disk."""
+    def finish(self, hire: Callable[[], WorkerPool] | None = None) -> Front:
+        """Work through the jobs that are left; returns the front, which is also on the disk.
+
+        `hire` gives workers to share them out to.
+        """
         self.resumed_images = self.search.progress.images
         self.report(force=True)
         try:
-            while (job := self.search.ask()) is not None:
-                self.do(job)
+            if hire is None:
+                while (job := self.search.ask()) is not None:
+                    self.do(job)
+            else:
+                self.progress.text("starting the workers", force=True)
+                with hire() as pool:
+                    self.share(pool)
         finally:
             self.evaluator.scorer.unload()
         front = self.save_front()
@@ -401,10 +453,49 @@ class SearchRun:
         done = self.search.progress.images
         started = time.perf_counter()
         schedule = made_on(self.evaluator.renderer.sigmas, job.candidate.schedule)
-        try:
-            scores, pictures = self.evaluator.evaluate(
+
+        def evaluate() -> tuple[list[float], Pictures]:
+            return self.evaluator.evaluate(
                 schedule, job.samples, lambda images: self.step(done + images)
             )
+
+        self.conclude(job, evaluate, lambda: time.perf_counter() - started)
+
+    def share(self, pool: WorkerPool) -> None:
+        """Have workers render the jobs, several at a time; judge them here."""
+        evaluator = SharedEvaluator(
+            self.evaluator.renderer, self.evaluator.scorer, self.evaluator.references, pool=pool
+        )
+        sigmas = self.evaluator.renderer.sigmas
+        out: list[tuple[Job, Schedule, SharedJob]] = []
+        started = time.perf_counter()
+
+        def waited() -> float:  # since the last job was told: together they are the time that went
+            nonlocal started
+            before, started = started, time.perf_counter()
+            return started - before
+
+        while True:
+            while evaluator.has_room and (job := self.search.ask()) is not None:
+                schedule = made_on(sigmas, job.candidate.schedule)
+                out.append((job, schedule, evaluator.begin(schedule, job.samples)))
+            if not out:
+                return
+            evaluator.collect()
+            self.step(self.search.progress.images + sum(shared.images for _, _, shared in out))
+            for entry in [entry for entry in out if entry[2].complete]:
+                out.remove(entry)
+                self.conclude(entry[0], partial(judged, evaluator, *entry), waited)
+
+    def conclude(
+        self,
+        job: Job,
+        evaluate: Callable[[], tuple[list[float], Pictures]],
+        seconds: Callable[[], float],
+    ) -> None:
+        """Write down what `evaluate` gives, or why it gives nothing."""
+        try:
+            scores, pictures = evaluate()
         except UnusableResult as error:
             return self.fail(job, str(error))
         except Exception as error:
@@ -412,7 +503,7 @@ class SearchRun:
             if not is_out_of_memory(error):
                 raise
             return self.fail(job, "out of memory")
-        self.search.tell(job, scores, seconds=time.perf_counter() - started)
+        self.search.tell(job, scores, seconds=seconds())
         if self.saved is None or keys_of(self.search.front) != keys_of(self.saved):
             self.save_front()
         self.show(job, pictures)
@@ -509,6 +600,14 @@ def keep_workflow(path: Path, prompt: Any, node: str | None, name: str) -> None:
     workflow = SearchWorkflow.of(dict(prompt), node, source="the graph")
     text = json.dumps(workflow.changed({"journal": name}).nodes, indent=1) + "\n"
     write_atomically(path, text)
+
+
+def judged(
+    evaluator: SharedEvaluator, job: Job, schedule: Schedule, shared: SharedJob
+) -> tuple[list[float], Pictures]:
+    """What `Evaluator.evaluate` gives, of pictures that are rendered already."""
+    pictures = shared.pictures()
+    return evaluator.judged(schedule, job.samples, pictures), pictures
 
 
 def described(point: FrontPoint) -> dict[str, Any]:

@@ -51,19 +51,32 @@ class Evaluator:
         Raises UnusableResult for a schedule that breaks the pictures, ScorerError when even the
         uncached pictures get no number.
         """
+        pictures = self.pictures(schedule, indices, on_step)
+        return self.judged(schedule, indices, pictures), pictures
+
+    def pictures(
+        self,
+        schedule: Schedule | None,
+        indices: Sequence[int],
+        on_step: Callable[[float], None] | None = None,
+    ) -> Pictures:
+        """Render them, in the order of `indices`; None is uncached."""
+        return eight_bit(self.renderer.render(schedule, indices, on_step), indices)
+
+    def judged(self, schedule: Schedule, indices: Sequence[int], pictures: Pictures) -> list[float]:
+        """One score for each of the pictures that `schedule` gave."""
         uncached = bool(schedule.compute.all())
-        if self.scorer.needs_reference and not uncached:
-            self.render_references(indices)
-        pictures = eight_bit(self.renderer.render(schedule, indices, on_step), indices)
         if uncached:
             self.remember(indices, pictures)
-        return self.score(pictures, indices, uncached=uncached), pictures
+        elif self.scorer.needs_reference:
+            self.render_references(indices)
+        return self.score(pictures, indices, uncached=uncached)
 
     def render_references(self, indices: Sequence[int]) -> None:
         """Render the uncached pictures that are not known yet (a resumed search has lost them)."""
         unknown = [i for i in indices if i not in self.references]
         if unknown:
-            pictures = eight_bit(self.renderer.render(None, unknown), unknown)
+            pictures = self.pictures(None, unknown)
             self.references.update(zip(unknown, pictures, strict=True))
 
     def remember(self, indices: Sequence[int], pictures: Pictures) -> None:
@@ -107,10 +120,21 @@ class Evaluator:
 
 def eight_bit(images: torch.Tensor, indices: Sequence[int]) -> Pictures:
     """(N, H, W, 3) float in [0, 1] -> uint8. Not-a-number must not turn into black here."""
+    pictures, finite = finite_eight_bit(images)
+    require_finite(finite, indices)
+    return pictures
+
+
+def finite_eight_bit(images: torch.Tensor) -> tuple[Pictures, torch.Tensor]:
+    """The same, with (N,) which of them are finite; the others are of no use."""
     finite = torch.isfinite(images).flatten(1).all(1)
+    images = torch.where(finite[:, None, None, None], images, 0.0)
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8), finite
+
+
+def require_finite(finite: torch.Tensor, indices: Sequence[int]) -> None:
     if not bool(finite.all()):
         raise UnusableResult(f"the picture of sample {indices[int(finite.int().argmin())]} has NaN")
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def as_pillow(picture: torch.Tensor) -> Image.Image:

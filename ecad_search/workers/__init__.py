@@ -1,0 +1,1 @@
+"""Work shared out over processes, on this machine or on many, by Ray."""
