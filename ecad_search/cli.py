@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from . import architectures
 from .builtin_schedules import FOLDER, builtin_schedules
-from .commands import fronts, search
+from .commands import benchmark, fronts, search
 from .core import schedule_json
 from .core.architecture import Workload
 from .core.cost import relative_cost, schedule_macs
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
     search.add_search(commands)
     search.add_resume(commands)
+    benchmark.add_benchmark(commands)
     fronts.add_front(commands)
     fronts.add_export(commands)
 

@@ -183,6 +183,7 @@ class Benchmark(io.ComfyNode):
         def on_images(done: float, line: str) -> None:
             progress.update(done)
             progress.text(line)
+            progress.event("ecad.benchmark", {"done": done, "line": line})
 
         run = BenchmarkRun(renderer, columns, scorers, result_path(name), on_images)
         try:
@@ -208,7 +209,7 @@ class Benchmark(io.ComfyNode):
             as_image(plot),
             as_image(grid),
             measured,
-            ui={"text": (text,), "images": shown},
+            ui={"text": (text,), "images": shown, "ecad_benchmark": (summary,)},
         )
 
 

@@ -35,6 +35,8 @@ class QueuedSearch:
     on_event: Callable[[dict[str, Any]], None] = lambda data: None
     on_node: Callable[[str], None] = lambda title: None
     require_alive: Callable[[], None] = lambda: None
+    event: str = EVENT  # what the node sends while it runs
+    shown: str = "ecad_search"  # where the node's outputs hold its report
     client: str = field(default_factory=lambda: uuid.uuid4().hex)
     prompt: str = ""
     last: dict[str, Any] = field(default_factory=dict)  # of the search's events
@@ -100,7 +102,7 @@ class QueuedSearch:
         for kind, data in self._messages(events):
             if kind and data.get("prompt_id", self.prompt) != self.prompt:
                 continue
-            if kind == EVENT and data.get("node_id") in (None, self.workflow.id):
+            if kind == self.event and data.get("node_id") in (None, self.workflow.id):
                 self.last = data
                 self.on_event(data)
             elif kind == "executing" and data.get("node") is not None:
@@ -166,7 +168,7 @@ class QueuedSearch:
             if entry is None:
                 time.sleep(0.1)
                 continue
-            shown = entry.get("outputs", {}).get(self.workflow.id, {}).get("ecad_search")
+            shown = entry.get("outputs", {}).get(self.workflow.id, {}).get(self.shown)
             if shown:
                 return shown[0]
             for kind, data in entry.get("status", {}).get("messages", []):

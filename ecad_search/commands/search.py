@@ -54,7 +54,7 @@ def add_search(commands: Any) -> None:
     )
     search.add_argument("workflow", type=Path, metavar="WORKFLOW", help="in API format (.json)")
     search.add_argument("--node", metavar="ID", help="which ECAD Search, where there are several")
-    _add_place(search)
+    add_place(search)
     _add_overrides(search, OVERRIDES + OF_THE_COURSE)
     _add_output(search)
     search.set_defaults(command=_search)
@@ -74,13 +74,13 @@ def add_resume(commands: Any) -> None:
         "--workflow", type=Path, metavar="FILE", help="use this workflow (API format) instead"
     )
     resume.add_argument("--node", metavar="ID", help="which ECAD Search, where there are several")
-    _add_place(resume)
+    add_place(resume)
     _add_overrides(resume, OVERRIDES)
     _add_output(resume)
     resume.set_defaults(command=_resume)
 
 
-def _add_place(parser: argparse.ArgumentParser) -> None:
+def add_place(parser: argparse.ArgumentParser) -> None:
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--server", metavar="URL", help="a running ComfyUI")
     place.add_argument(
@@ -102,8 +102,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def split_host_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """What follows `--` is for ComfyUI; only these two commands start one."""
-    if arguments[:1] in (["search"], ["resume"]) and "--" in arguments:
+    """What follows `--` is for ComfyUI; only these commands start one."""
+    if arguments[:1] in (["search"], ["resume"], ["benchmark"]) and "--" in arguments:
         at = arguments.index("--")
         return arguments[:at], arguments[at + 1 :]
     return arguments, []

@@ -68,7 +68,7 @@ class LpipsNetwork(nn.Module):
         """(N, 3, H, W) in [0, 1] -> what each compared layer sees, of length 1 at every place."""
         x = (images * 2 - 1 - self.shift) / self.scale
         seen = []
-        for number, layer in enumerate(self.backbone["features"]):
+        for number, layer in enumerate(self.backbone["features"].children()):
             x = layer(x)
             if number in self.compared:
                 seen.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
