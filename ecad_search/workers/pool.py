@@ -57,7 +57,8 @@ class WorkerPool:
     """`count` workers, each with `begin(**arguments)` of the pack's module `module` done.
 
     `host` says how to start ComfyUI there, see `actor.py`. Without an address, or an environment
-    variable RAY_ADDRESS, a cluster of this machine alone is started, and stopped by `close`.
+    variable RAY_ADDRESS, or with "local", a cluster of this machine alone is started, and stopped
+    by `close`.
 
     Raises MissingPackageError without Ray, and SearchError when the workers cannot be had.
     """
@@ -84,6 +85,7 @@ class WorkerPool:
         self._number = 0
         try:
             address = address.strip() or os.environ.get("RAY_ADDRESS", "")
+            address = "" if address == "local" else address
             self._owns_cluster = self._connect(address)
             gpus = float(self.ray.cluster_resources().get("GPU", 0)) if accelerated else 0.0
             if not address and 0 < gpus < count:
