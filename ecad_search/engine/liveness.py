@@ -111,3 +111,39 @@ def predicted_bytes(
     rows = schedule.canonical().compute
     liveness = Liveness(rows, one_evaluation_per_step=True, readers=architecture.readers)
     return liveness.peak_bytes(sizes.bytes, calls, sizes.cells)
+
+
+def peaks(
+    compute: npt.NDArray[np.bool_],
+    sizes: StoredSizes,
+    *,
+    streams: int,
+    one_evaluation_per_step: bool,
+    readers: Sequence[int],
+) -> npt.NDArray[np.int64]:
+    """(n,) `Liveness.peak_bytes` of many schedules, (n, steps, n_cells), in one call of `streams`.
+
+    All at once, for a search that asks about thousands of them.
+    """
+    cells = np.asarray(sizes.cells)
+    take = streams * np.asarray(sizes.bytes, dtype=np.int64)
+    n, steps, n_cells = compute.shape
+    inner = np.asarray(readers) != np.arange(n_cells)
+    read = ~compute & (~inner | compute[:, :, np.asarray(readers)])
+    kept = np.zeros_like(compute)
+    for step in range(steps - 2, -1, -1):
+        kept[:, step] = read[:, step + 1] | (~compute[:, step + 1] & kept[:, step + 1])
+    if not one_evaluation_per_step:
+        kept |= read
+    held = np.zeros((n, len(cells)), dtype=np.bool_)
+    peak = np.zeros(n, dtype=np.int64)
+    for step in range(steps):
+        row = compute[:, step][:, cells]
+        held &= ~row
+        before = held @ take
+        after = kept[:, step][:, cells] & (row | held)
+        change = take * (after.astype(np.int64) - held)
+        rise = np.maximum(np.cumsum(change, axis=1).max(axis=1), 0)
+        peak = np.maximum(peak, before + rise)
+        held = after
+    return peak

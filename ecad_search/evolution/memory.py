@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,6 @@ from ..core import cost
 from ..core.architecture import Architecture, Workload
 from ..core.schedule import Schedule
 from ..errors import SearchError
-from .operators import Compute
 from .quick import spread_order, units
 
 MIB = 2**20
@@ -22,14 +21,18 @@ MIB = 2**20
 
 @dataclass(frozen=True, eq=False)
 class CacheMemory:
-    """`predicted` gives the most bytes a schedule holds at once, for one picture.
+    """`predicted` gives the most bytes schedules hold at once for one picture: (n, steps, cells)
+    of what they compute -> (n,).
 
     `terms` say for what kind of run; any JSON mapping. A search that was limited on others is
     another search.
     """
 
-    predicted: Callable[[Schedule], int]
+    predicted: Callable[[npt.NDArray[np.bool_]], npt.NDArray[np.int64]]
     terms: Mapping[str, Any]
+
+    def of(self, schedule: Schedule) -> int:
+        return int(self.predicted(schedule.canonical().compute[np.newaxis])[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,41 +57,43 @@ class CacheLimit:
                 "it to 0 for no limit."
             )
 
-    def fits(self, compute: Compute) -> bool:
-        """Whether what runs when this genome, (steps, cells), is tried keeps the limit."""
-        return self.memory.predicted(self._schedule(compute)) <= self.mib * MIB
+    def fit(self, compute: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """(n,) whether what runs when these genomes, (n, steps, cells), are tried is allowed.
 
-    def fitted(self, compute: Compute, order: Sequence[int] | npt.NDArray[np.int64]) -> Compute:
-        """Of the units in this order as many as fit reuse as in `compute`; the others compute.
-
-        A unit is a set of cells as in `quick.units`, so that fewer of them never take more.
+        Lost work counts here, which may take more, never less than the same without it.
         """
-        fewest, most = 0, len(order)
-        while fewest < most:
+        rows = compute.copy()
+        rows[:, 0] = True
+        return self.memory.predicted(rows) <= self.mib * MIB
+
+    def fitted(
+        self, compute: npt.NDArray[np.bool_], orders: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """(n, steps, cells): of the units in an order as many as fit reuse as they did.
+
+        The others compute. `orders` are (n, n_units), a permutation for each genome. A unit is a
+        set of cells as in `quick.units`, so that fewer of them never take more.
+        """
+        places = np.argsort(orders, axis=1)[:, self._units]  # (n, cells): when it is its turn
+        fewest = np.zeros(len(compute), dtype=np.int64)
+        most = np.full(len(compute), orders.shape[1])
+        while (fewest < most).any():
             middle = (fewest + most + 1) // 2
-            if self.fits(self._only(compute, order[:middle])):
-                fewest = middle
-            else:
-                most = middle - 1
-        return self._only(compute, order[:fewest])
+            fit = self.fit(self._first(compute, places, middle))
+            fewest, most = np.where(fit, middle, fewest), np.where(fit, most, middle - 1)
+        return self._first(compute, places, fewest)
 
     @cached_property
     def unit_bytes(self) -> npt.NDArray[np.int64]:
         """(n_units,) that one reuse of each unit takes."""
         n_units = int(self._units.max()) + 1
-        rows = np.ones((self.steps, self.architecture.n_cells), dtype=bool)
-        rows[-1] = False
-        return np.array(
-            [
-                self.memory.predicted(self._schedule(self._only(rows, [unit])))
-                for unit in range(n_units)
-            ],
-            dtype=np.int64,
-        )
+        rows = np.ones((n_units, self.steps, self.architecture.n_cells), dtype=np.bool_)
+        rows[:, -1] = self._units != np.arange(n_units)[:, None]
+        return self.memory.predicted(rows)
 
     @cached_property
-    def orders(self) -> list[list[int]]:
-        """Orders of units to fill the memory in.
+    def orders(self) -> npt.NDArray[np.int64]:
+        """(3, n_units) orders to fill the memory in.
 
         First those that save most for their bytes, equal ones evenly spread over the blocks; then
         from the first block on, and from the last.
@@ -99,19 +104,16 @@ class CacheLimit:
         )
         place = np.argsort(spread_order(n_units))
         worth = macs / np.maximum(self.unit_bytes, 1)
-        best = np.lexsort((place, -worth)).tolist()
-        return [best, list(range(n_units)), list(reversed(range(n_units)))]
+        best = np.lexsort((place, -worth))
+        return np.stack([best, np.arange(n_units), np.arange(n_units)[::-1]])
 
     @cached_property
     def _units(self) -> npt.NDArray[np.intp]:
         return units(self.architecture)
 
-    def _only(self, compute: Compute, kept: Iterable[int]) -> Compute:
-        rows = compute.copy()
-        rows[:, ~np.isin(self._units, np.asarray(list(kept), dtype=np.int64))] = True
-        return rows
-
-    def _schedule(self, compute: Compute) -> Schedule:
-        rows = compute.copy()
-        rows[0] = True
-        return Schedule(self.architecture, rows).canonical()
+    @staticmethod
+    def _first(
+        compute: npt.NDArray[np.bool_], places: npt.NDArray[np.intp], n: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """Only the cells whose turn is among the first `n`, (n_genomes,), may still reuse."""
+        return compute | (places >= n[:, None])[:, None, :]

@@ -147,7 +147,7 @@ class Search:
             Candidate(uncached.key, uncached, 0, "uncached"),
             cost=1.0,
             is_reference=True,
-            cache_bytes=None if memory is None else memory.predicted(uncached),
+            cache_bytes=None if memory is None else memory.of(uncached),
         )
         self._entries: dict[str, _Entry] = {uncached.key: self._uncached}
         self._members: list[_Entry] = []  # of the current generation, in order
@@ -481,7 +481,7 @@ class Search:
         if known is not None:
             return known
         if cache_bytes is None and self._memory is not None:
-            cache_bytes = self._memory.predicted(schedule)
+            cache_bytes = self._memory.of(schedule)
         mib = self.settings.largest_cache_mib
         entry = _Entry(
             Candidate(schedule.key, schedule, generation, origin),
@@ -761,7 +761,7 @@ class Search:
             "bits": np.packbits(proposal.compute).tobytes().hex(),
         }
         if self._limit is not None:
-            fields["cache_bytes"] = self._limit.memory.predicted(schedule)
+            fields["cache_bytes"] = self._limit.memory.of(schedule)
         if proposal.is_reference:
             fields["reference"] = True
         if proposal.name:
@@ -795,9 +795,10 @@ class Search:
         References are taken whatever they take.
         """
         known, fresh = set(self._entries), []
+        if self._limit is not None and made:
+            allowed = self._limit.fit(_stacked(made))
+            made = [p for p, fits in zip(made, allowed, strict=True) if fits or p.is_reference]
         for proposal in made:
-            if self._limit and not (proposal.is_reference or self._limit.fits(proposal.compute)):
-                continue
             key = self._schedule(proposal.compute, proposal.name).key
             if key not in known and len(fresh) < n:
                 known.add(key)
@@ -806,18 +807,18 @@ class Search:
 
     def _fitting(self, made: list[Proposal], rng: np.random.Generator) -> list[Proposal]:
         """Where memory is limited: what takes too much reuses fewer components, whichever."""
-        if self._limit is None:
+        if self._limit is None or not made:
             return made
-        fitting = []
-        for proposal in made:
-            if not self._limit.fits(proposal.compute):
-                order = rng.permutation(len(self._limit.unit_bytes))
-                proposal = proposal._replace(
-                    compute=self._limit.fitted(proposal.compute, order),
-                    origin=f"{proposal.origin}, made to fit",
-                )
-            fitting.append(proposal)
-        return fitting
+        found = list(made)
+        beyond = np.flatnonzero(~self._limit.fit(_stacked(made)))
+        if len(beyond):
+            n_units = len(self._limit.unit_bytes)
+            orders = rng.permuted(np.tile(np.arange(n_units), (len(beyond), 1)), axis=1)
+            fitted = self._limit.fitted(_stacked([made[i] for i in beyond]), orders)
+            for i, compute in zip(beyond.tolist(), fitted, strict=True):
+                origin = f"{made[i].origin}, made to fit"
+                found[i] = made[i]._replace(compute=compute, origin=origin)
+        return found
 
     # --- mode: paper -----------------------------------------------------------------------------
 

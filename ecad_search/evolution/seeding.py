@@ -211,7 +211,7 @@ def fitting_population(limit: CacheLimit) -> list[Seed]:
         ):
             for every in speeds:
                 whole = presets.fora(limit.architecture, limit.steps, every).compute
-                compute = limit.fitted(whole, order)
+                compute = limit.fitted(whole[np.newaxis], order[np.newaxis])[0]
                 yield Seed(
                     Schedule(limit.architecture, compute), f"fora {every} of the {which} that fit"
                 )

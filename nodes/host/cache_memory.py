@@ -7,8 +7,7 @@ from functools import partial
 import comfy.samplers
 
 from ...ecad_search.core.architecture import Dimensions
-from ...ecad_search.core.schedule import Schedule
-from ...ecad_search.engine.liveness import Liveness, StoredSizes, stored_sizes
+from ...ecad_search.engine.liveness import peaks, stored_sizes
 from ...ecad_search.evolution.memory import CacheMemory
 from .patching import ONE_EVALUATION_PER_STEP, LatentPatch
 from .rendering import Renderer
@@ -44,10 +43,11 @@ def cache_memory(renderer: Renderer) -> CacheMemory | None:
         "text_tokens": text_tokens,
         "one_evaluation_per_step": once,
     }
-    return CacheMemory(partial(most_bytes, sizes=sizes, streams=streams, once=once), terms)
-
-
-def most_bytes(schedule: Schedule, *, sizes: StoredSizes, streams: int, once: bool) -> int:
-    """Of a canonical schedule; see `Liveness.peak_bytes`."""
-    liveness = Liveness(schedule.compute, once, schedule.architecture.readers)
-    return liveness.peak_bytes(sizes.bytes, (streams,), sizes.cells)
+    predicted = partial(
+        peaks,
+        sizes=sizes,
+        streams=streams,
+        one_evaluation_per_step=once,
+        readers=architecture.readers,
+    )
+    return CacheMemory(predicted, terms)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ecad_search.architectures import FLUX, PIXART
 from ecad_search.core import schedule_json
 from ecad_search.core.architecture import Dimensions, Workload
 from ecad_search.core.presets import fora
 from ecad_search.core.schedule import Schedule
-from ecad_search.engine.liveness import Liveness, predicted_bytes, stored_sizes
+from ecad_search.engine.liveness import Liveness, peaks, predicted_bytes, stored_sizes
 
 GIB = 1024**3
 OFFICIAL = (
@@ -95,3 +97,29 @@ def test_a_searched_flux_schedule_holds_at_most_2_1_gib_for_a_prompt():
         pytest.skip("needs the official schedules in ../shared/reference/ecad-schedules")
     schedule = schedule_json.load(OFFICIAL)
     assert 2.06 == round(predicted_bytes(schedule, Workload(), calls=(1,)) / GIB, 2)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    once=st.booleans(),
+    streams=st.integers(1, 3),
+    architecture=st.sampled_from((PIXART, FLUX)),
+)
+@settings(max_examples=25, deadline=None)
+def test_the_peaks_of_many_schedules_are_those_of_each(seed, once, streams, architecture):
+    rng = np.random.default_rng(seed)
+    compute = rng.random((3, 7, architecture.n_cells)) < rng.random((3, 1, 1))
+    compute[:, 0] = True
+    dimensions = architecture.dimensions(architecture.native_workload())
+    sizes = stored_sizes(architecture, dimensions, 2)
+    found = peaks(
+        compute,
+        sizes,
+        streams=streams,
+        one_evaluation_per_step=once,
+        readers=architecture.readers,
+    )
+    assert [
+        Liveness(rows, once, architecture.readers).peak_bytes(sizes.bytes, (streams,), sizes.cells)
+        for rows in compute
+    ] == found.tolist()

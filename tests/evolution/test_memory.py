@@ -15,7 +15,7 @@ from ecad_search.architectures import sized
 from ecad_search.core import presets
 from ecad_search.core.front import Front
 from ecad_search.core.schedule import Schedule
-from ecad_search.engine.liveness import predicted_bytes
+from ecad_search.engine.liveness import peaks, predicted_bytes, stored_sizes
 from ecad_search.errors import JournalError, SearchError
 from ecad_search.evolution.journal import Journal
 from ecad_search.evolution.journal_front import recorded_front
@@ -39,16 +39,26 @@ MODES = ("ecad+", "random")
 
 
 def memory_of(problem, itemsize=2):
-    def predicted(schedule):
-        return predicted_bytes(schedule, problem.workload, itemsize=itemsize, calls=(1,))
-
+    architecture = problem.architecture
+    sizes = stored_sizes(architecture, architecture.dimensions(problem.workload), itemsize)
+    predicted = functools.partial(
+        peaks,
+        sizes=sizes,
+        streams=1,
+        one_evaluation_per_step=True,
+        readers=architecture.readers,
+    )
     return CacheMemory(predicted, {"itemsize": itemsize})
+
+
+def held_by(problem, schedule):
+    return predicted_bytes(schedule, problem.workload, itemsize=2, calls=(1,))
 
 
 def largest_mib(problem):
     """What FORA holds: everything at once."""
     fora = presets.fora(problem.architecture, STEPS, 2)
-    return memory_of(problem).predicted(fora) // MIB
+    return memory_of(problem).of(fora) // MIB
 
 
 def search_of(problem, journal, *, mib, memory=None, **fields):
@@ -81,7 +91,6 @@ def whole_journal(family, mode, mib):
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 def test_nothing_is_rendered_that_takes_more_than_allowed_but_references(family, data):
     problem = PROBLEMS[family]
-    memory = memory_of(problem)
     mode = data.draw(st.sampled_from(MODES))
     mib = data.draw(st.integers(1, largest_mib(problem)))
     seed = data.draw(st.integers(0, 2**32 - 1))
@@ -93,11 +102,11 @@ def test_nothing_is_rendered_that_takes_more_than_allowed_but_references(family,
         )
         if not is_reference or mode == "random":
             rendered += job.candidate.origin != "uncached"
-            assert memory.predicted(job.candidate.schedule) <= mib * MIB
+            assert held_by(problem, job.candidate.schedule) <= mib * MIB
         problem.answer(search, job)
     assert rendered > 3
     assert all(point.cache_bytes <= mib * MIB for point in search.front.members)
-    assert all(memory.predicted(p.schedule) == p.cache_bytes for p in search.front)
+    assert all(held_by(problem, p.schedule) == p.cache_bytes for p in search.front)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -243,15 +252,28 @@ def test_what_is_made_to_fit_fits_and_reuses_as_much_as_it_can(data):
     seed = data.draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
     limit = CacheLimit(problem.architecture, STEPS, problem.workload, memory_of(problem), mib)
-    compute = rng.random((STEPS, problem.architecture.n_cells)) < rng.random()
-    compute[0] = True
-    order = rng.permutation(len(limit.unit_bytes))
-    made = limit.fitted(compute, order)
-    assert limit.fits(made)
-    assert not (~made & compute).any()  # nothing reuses that did not before
+    compute = rng.random((3, STEPS, problem.architecture.n_cells)) < rng.random()
+    compute[:, 0] = True
+    n_units = len(limit.unit_bytes)
+    orders = rng.permuted(np.tile(np.arange(n_units), (3, 1)), axis=1)
+    fitted = limit.fitted(compute, orders)
+    assert limit.fit(fitted).all()
+    assert not (~fitted & compute).any()  # nothing reuses that did not before
     unit = units(problem.architecture)
-    back = [u for u in order if not np.array_equal(made[:, unit == u], compute[:, unit == u])]
-    if back:  # the next one in the order would have been too much
-        more = made.copy()
-        more[:, unit == back[0]] = compute[:, unit == back[0]]
-        assert not limit.fits(more)
+    for made, given_one, order in zip(fitted, compute, orders, strict=True):
+        back = [u for u in order if not np.array_equal(made[:, unit == u], given_one[:, unit == u])]
+        if back:  # the next one in the order would have been too much
+            more = made.copy()
+            more[:, unit == back[0]] = given_one[:, unit == back[0]]
+            assert not limit.fit(more[np.newaxis]).any()
+
+
+@given(seed=st.integers(0, 2**32 - 1), family=st.sampled_from(sorted(PROBLEMS)))
+@settings(max_examples=40, deadline=None)
+def test_lost_work_takes_no_less_than_the_same_without_it(seed, family):
+    problem = PROBLEMS[family]
+    rng = np.random.default_rng(seed)
+    rows = rng.random((1, STEPS, problem.architecture.n_cells)) < rng.random()
+    rows[:, 0] = True
+    memory = memory_of(problem)
+    assert memory.of(Schedule(problem.architecture, rows[0])) <= memory.predicted(rows)[0]
