@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import comfy.model_management
 from comfy_api.latest import io
 
 from .host.paths import SCORERS, scorer_file, scorer_files
 from .host.schema import schema
+from .host.scorer_files import placement
 from .types import ScorerType
 
 NO_CHECKPOINT = f"put ImageReward.pt into models/{SCORERS}"
@@ -42,7 +42,10 @@ class ImageRewardScorer(io.ComfyNode):
                     "device",
                     options=["default", "cpu"],
                     default="default",
-                    tooltip="Where the network runs (1.8 GB). cpu leaves the GPU to the model.",
+                    tooltip=(
+                        "Where the network runs (1.8 GB). default moves it to the GPU while it "
+                        "judges and back to main memory after."
+                    ),
                 ),
             ],
             outputs=[ScorerType.Output(display_name="scorer", tooltip="For ECAD Search.")],
@@ -61,7 +64,5 @@ class ImageRewardScorer(io.ComfyNode):
     def execute(cls, checkpoint: str, config: str, device: str) -> io.NodeOutput:
         from ..ecad_search.scorers.image_reward import ImageReward
 
-        where = "cpu" if device == "cpu" else str(comfy.model_management.get_torch_device())
-        return io.NodeOutput(
-            ImageReward(scorer_file(checkpoint), scorer_file(config), device=where)
-        )
+        files = scorer_file(checkpoint), scorer_file(config)
+        return io.NodeOutput(ImageReward(*files, placement=placement(device)))

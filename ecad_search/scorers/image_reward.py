@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ScorerError
 from .checkpoint import load_exactly, read_tensors
 from .clip_pixels import preprocessed
+from .placement import Placement, StayOn, free_cached_memory
 from .scorer import check_batch, finite_scores, require_package
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class ImageReward:
         vocabulary: a folder with the vocab.txt of bert-base-uncased, or that file. Without it the
             checkpoint's folder is looked at, then the local Hugging Face cache; nothing is
             downloaded.
-        device: where the network runs, "cpu" or "cuda".
+        device: where the network runs and stays until it is unloaded, "cpu" or "cuda".
+        placement: decides that instead of `device`.
     """
 
     name = "image-reward"
@@ -59,15 +61,16 @@ class ImageReward:
         *,
         vocabulary: str | Path | None = None,
         device: str = "cpu",
+        placement: Placement | None = None,
     ):
         self.checkpoint = Path(checkpoint)
         self.med_config = Path(med_config)
         self.vocabulary = None if vocabulary is None else Path(vocabulary)
-        self.device = device
+        self.placement = placement or StayOn(device)
         self.model: Any = None
 
     def load(self) -> Any:
-        """The package's own ImageReward module, in evaluation mode on `device`."""
+        """The package's own ImageReward module, in evaluation mode."""
         if self.model is None:
             require_package(self.name, "transformers", "pip install transformers")
             require_package(self.name, "ImageReward", INSTALL)
@@ -77,8 +80,7 @@ class ImageReward:
             check_vocabulary(tokenizer, self.med_config)
             model = build(self.med_config, tokenizer)
             load_weights(model, self.checkpoint)
-            model.device = self.device
-            self.model = model.to(self.device).eval().requires_grad_(False)
+            self.model = model.eval().requires_grad_(False)
         return self.model
 
     def score(
@@ -92,7 +94,8 @@ class ImageReward:
         check_batch(self.name, images, prompts)
         model = self.load()
         scores: list[float] = []
-        with torch.inference_mode():
+        with torch.inference_mode(), self.placement(model) as device:
+            model.device = device  # the package sends its own tensors there
             for i in range(0, len(images), BATCH):
                 part = list(prompts[i : i + BATCH])
                 text = model.blip.tokenizer(
@@ -101,20 +104,17 @@ class ImageReward:
                     truncation=True,
                     max_length=PROMPT_TOKENS,
                     return_tensors="pt",
-                ).to(self.device)
+                ).to(device)
                 pixels = torch.stack([preprocessed(image) for image in images[i : i + BATCH]])
                 rewards = model.score_gard(
-                    text.input_ids, text.attention_mask, pixels.to(self.device)
+                    text.input_ids, text.attention_mask, pixels.to(device)
                 )
                 scores += rewards[:, 0].float().tolist()
         return finite_scores(self.name, scores)
 
     def unload(self) -> None:
         self.model = None
-        if self.device != "cpu":
-            import torch
-
-            torch.cuda.empty_cache()
+        free_cached_memory()
 
 
 def require_file(what: str, path: Path, name: str) -> None:

@@ -1,6 +1,7 @@
 import json
 import sys
 import warnings
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -179,3 +180,18 @@ def test_missing_transformers_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingPackageError, match="pip install transformers"):
         ImageReward(tmp_path / "a", tmp_path / "b").load()
+
+
+def test_network_is_placed_around_each_use(tiny_image_reward):
+    seen = []
+
+    @contextmanager
+    def placement(network):
+        seen.append("in")
+        yield torch.device("cpu")
+        seen.append("out")
+
+    expected = tiny_image_reward.score(*pictures())
+    tiny_image_reward.placement = placement
+    assert expected == tiny_image_reward.score(*pictures())
+    assert ["in", "out"] == seen
