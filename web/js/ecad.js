@@ -19,7 +19,10 @@ import { onThemeChange } from "./theme.mjs";
 
 const EVENT = "ecad.search";
 const SEARCH = "ECAD_Search";
-/** Nodes that hold a schedule, and whether its map is open at first. @type {Record<string, boolean>} */
+/**
+ * Nodes that hold a schedule, and whether its map is open at first.
+ * @type {Record<string, boolean>}
+ */
 const HOLDERS = {
   ECAD_CacheLoader: false,
   ECAD_ApplySchedule: false,
@@ -38,14 +41,15 @@ const LINE_HEIGHT = 28;
  * @property {(view: View) => void} show
  * @property {() => void} redraw
  * @property {SearchPanel | null} panel
- * @property {number} born
  */
 
 /** The views of the nodes that exist now. @type {Map<any, Living>} */
 export const living = new Map();
-/** Nodes that were removed a moment ago. @type {{type: string, id: unknown, view: View, removed: number}[]} */
+/**
+ * Nodes that were removed a moment ago.
+ * @type {{type: string, id: unknown, view: View, workflow: string}[]}
+ */
 let departed = [];
-let clock = 0; // orders what is made and removed within one task
 /** Workflows whose history was read. @type {Set<string>} */
 const remembered = new Set();
 
@@ -68,7 +72,6 @@ app.registerExtension({
     // ComfyUI makes nodes for a moment too, to copy others; they are in no graph and live not.
     chain(node, "onAdded", () => {
       if (signal.aborted || living.has(node)) return;
-      life.born = ++clock;
       living.set(node, life);
       onThemeChange(() => life.redraw(), signal);
       queueMicrotask(() => restore(node, life)); // by then it is configured
@@ -81,7 +84,7 @@ app.registerExtension({
       life.controller.abort();
       living.delete(node);
       if (!life.view) return;
-      departed.push({ type, id: node.id, view: life.view, removed: ++clock });
+      departed.push({ type, id: node.id, view: life.view, workflow: rootGraph()?.id });
       setTimeout(() => (departed = []), 0);
     });
   },
@@ -111,13 +114,13 @@ function searchLife(node) {
     actions: { apply: (point) => addApply(node, point), save: (point) => addSave(node, point) },
     onResize: () => fit(),
   });
-  const { fit } = putOnNode(node, "ecad_panel", panel.element, () => ({ height: panel.minHeight(), grows: true }), signal);
+  const need = () => ({ height: panel.minHeight(), grows: true });
+  const { fit } = putOnNode(node, "ecad_panel", panel.element, need, signal);
   /** @type {Living} */
   const life = {
     controller,
     panel,
     view: null,
-    born: 0,
     show(view) {
       if (!view.search) return;
       life.view = view;
@@ -153,7 +156,6 @@ function holderLife(node, open) {
     controller,
     panel: null,
     view: null,
-    born: 0,
     show(view) {
       if (!view.schedule || signal.aborted) return;
       life.view = view;
@@ -194,9 +196,20 @@ function restore(node, life) {
   const view =
     kept(rootGraph().id, pathsOf(node)) ??
     viewIn(app.nodeOutputs?.[locatorOf(node)]) ??
-    // a node that goes into a subgraph is made there before it is removed here
-    departed.find((d) => d.type === node.type && d.id === node.id && d.removed > life.born)?.view;
+    moved(node)?.view;
   if (view) take(node, life, view);
+}
+
+/**
+ * What was removed in this very task and may be the same node: it went into a subgraph, where it is
+ * made anew, in newer releases under another id.
+ * @param {any} node
+ */
+function moved(node) {
+  const alike = departed.filter(
+    ({ type, workflow }) => type === node.type && workflow === rootGraph().id,
+  );
+  return alike.find(({ id }) => id === node.id) ?? (alike.length === 1 ? alike[0] : undefined);
 }
 
 /** Draw what the server's history has, once for each workflow: the page was reloaded. */

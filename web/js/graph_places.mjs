@@ -28,7 +28,8 @@ export function nodeAt(path) {
 export function pathsOf(node) {
   /** @type {string[]} */
   const found = [];
-  const walk = (/** @type {any} */ graph, /** @type {string} */ before, /** @type {any[]} */ above) => {
+  /** @type {(graph: any, before: string, above: any[]) => void} */
+  const walk = (graph, before, above) => {
     if (!graph || above.includes(graph)) return;
     for (const other of graph.nodes ?? graph._nodes ?? []) {
       if (other === node) found.push(`${before}${other.id}`);

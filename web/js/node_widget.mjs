@@ -45,12 +45,14 @@ export function putOnNode(node, name, element, need, signal) {
   element.addEventListener(
     "pointerdown",
     (event) => {
+      const used = event.target instanceof Element && event.target.closest("button, canvas");
       if (event.button === 1 && !drawnByVue()) app.canvas?.processMouseDown?.(event);
-      else if (event.target instanceof Element && event.target.closest("button, canvas")) event.stopPropagation();
+      else if (used && event.button === 0) event.stopPropagation();
     },
     { signal },
   );
-  for (const [kind, handle] of [["pointermove", "processMouseMove"], ["pointerup", "processMouseUp"]])
+  const handles = { pointermove: "processMouseMove", pointerup: "processMouseUp" };
+  for (const [kind, handle] of Object.entries(handles))
     element.addEventListener(
       kind,
       (event) => {

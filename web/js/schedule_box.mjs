@@ -34,7 +34,7 @@ export class ScheduleBox {
     this.title = element("span", "ecad-line");
     this.facts = element("div", "ecad-line ecad-soft");
     this.origin = element("div", "ecad-line ecad-soft");
-    this.legend = element("div", "ecad-legend ecad-soft");
+    this.legend = element("div", "ecad-legend");
     const head = element("button", "ecad-head", [this.arrow, this.title, sparkline]);
     head.type = "button";
     head.title = "Show or hide the schedule: steps across, blocks down";
@@ -42,8 +42,8 @@ export class ScheduleBox {
     this.body = element("div", "ecad-schedule", [this.facts, this.map, this.legend, this.origin]);
     this.element = element("div", "ecad-schedule", [head, this.body]);
 
-    this.sparkline = surfaceOn(sparkline, (context, width, height) => this.drawLine(context, width, height), signal);
-    this.surface = surfaceOn(map, (context, width, height) => this.draw(context, width, height), signal);
+    this.sparkline = surfaceOn(sparkline, (...given) => this.drawLine(...given), signal);
+    this.surface = surfaceOn(map, (...given) => this.draw(...given), signal);
     head.addEventListener(
       "click",
       () => {
@@ -79,20 +79,24 @@ export class ScheduleBox {
     this.origin.textContent = origin.join(" · ");
     this.origin.title = origin.join("\n");
     this.origin.hidden = origin.length === 0;
-    const theme = themeOf(this.element.closest(".ecad-view") ?? this.element);
-    this.legend.replaceChildren(
-      swatch("computed", theme.components[0]),
-      swatch("reused", theme.faint),
-      ...Object.entries(data.payload ?? {}).map(([name, kind]) => element("div", "", [`${name}: ${kind}`])),
-    );
     this.element.dataset.key = data.key;
     this.element.dataset.computed = String(data.computed);
     this.redraw();
   }
 
   redraw() {
+    const theme = this.theme();
+    this.legend.replaceChildren(
+      swatch("computed", theme.components[0]),
+      swatch("reused", theme.faint),
+      ...Object.entries(this.data?.payload ?? {}).map(([name, kind]) => `${name}: ${kind}`),
+    );
     this.sparkline.redraw();
     this.surface.redraw();
+  }
+
+  theme() {
+    return themeOf(this.element.closest(".ecad-view") ?? this.element);
   }
 
   /** @param {[number, number] | null} at */
@@ -111,10 +115,11 @@ export class ScheduleBox {
    */
   draw(context, width, height) {
     if (!this.bits) return;
-    const theme = themeOf(this.element.closest(".ecad-view") ?? this.element);
+    const theme = this.theme();
     this.panels = panelsOf(this.bits, width, height);
     drawMap(context, this.bits, theme, this.panels, this.hover);
-    if (this.hover) drawTip(context, theme, spotLines(this.bits, this.hover), this.at, [width, height]);
+    if (this.hover)
+      drawTip(context, theme, spotLines(this.bits, this.hover), this.at, [width, height]);
     this.element.dataset.drawn = this.data?.key ?? "";
   }
 
@@ -125,7 +130,7 @@ export class ScheduleBox {
    */
   drawLine(context, width, height) {
     if (!this.shares) return;
-    drawSteps(context, this.shares, themeOf(this.element.closest(".ecad-view") ?? this.element), width, height);
+    drawSteps(context, this.shares, this.theme(), width, height);
   }
 }
 

@@ -66,7 +66,7 @@ export class SearchPanel {
     canvas.setAttribute("aria-label", "Quality against cost of the schedules found");
     this.status = element("div", "ecad-line");
     this.fill = element("div");
-    this.legend = element("div", "ecad-legend ecad-soft");
+    this.legend = element("div", "ecad-legend");
     this.box = new ScheduleBox(signal, { open: true, onToggle: onResize });
     this.facts = element("div", "ecad-line");
     this.applyButton = this.button(
@@ -77,7 +77,7 @@ export class SearchPanel {
     );
     this.saveButton = this.button(
       "Add Save node",
-      "Adds Pick from ECAD Front with this schedule, and Save ECAD Schedule. Queue to write the file.",
+      "Adds Pick from ECAD Front with this schedule, and Save ECAD Schedule; queue to write it.",
       actions.save,
       signal,
     );
@@ -96,7 +96,7 @@ export class SearchPanel {
     ]);
     this.element.dataset.ecad = "search";
     this.canvas = canvas;
-    this.surface = surfaceOn(canvas, (context, width, height) => this.draw(context, width, height), signal);
+    this.surface = surfaceOn(canvas, (...given) => this.draw(...given), signal);
     canvas.addEventListener(
       "pointermove",
       (event) => this.setHover(pointAt(this.marks, ...placeOn(canvas, event))?.key ?? null),
@@ -210,7 +210,8 @@ export class SearchPanel {
     this.element.dataset.references = String(this.points.filter((p) => p.is_reference).length);
     this.element.dataset.images = String(data?.images ?? 0);
     this.status.textContent = this.status.title = statusOf(data, state);
-    this.fill.style.width = data ? percent(Math.min(data.images / Math.max(data.images_budget, 1), 1)) : "0";
+    const spent = data ? data.images / Math.max(data.images_budget, 1) : 0;
+    this.fill.style.width = percent(Math.min(spent, 1));
     this.tellLegend();
     this.surface.redraw();
   }
@@ -222,13 +223,16 @@ export class SearchPanel {
     const entries = [];
     if (found.length) entries.push(swatch("found", theme.accent, "ecad-round"));
     if (this.data?.front?.knee) entries.push(swatch("knee", theme.good, "ecad-round"));
-    if (this.points.some((p) => p.is_reference && p.cost < 1)) entries.push(swatch("FORA and other presets", theme.handMade));
-    if (this.points.some((p) => p.is_reference && p.cost >= 1)) entries.push(swatch("uncached", theme.ink));
+    const references = this.points.filter((point) => point.is_reference);
+    if (references.some(({ cost }) => cost < 1))
+      entries.push(swatch("FORA and other presets", theme.handMade));
+    if (references.some(({ cost }) => cost >= 1)) entries.push(swatch("uncached", theme.ink));
     this.legend.replaceChildren(...entries);
   }
 
   showDetail() {
-    const point = this.selected === null ? null : (this.chosen() ?? this.known.get(this.selected));
+    const { selected } = this;
+    const point = selected === null ? null : (this.chosen() ?? this.known.get(selected));
     const wasHidden = this.detail.hidden;
     if (!point) this.selected = null;
     this.detail.hidden = !point;
@@ -254,7 +258,7 @@ export class SearchPanel {
           speedup: 1 / point.cost,
           origin: bits.origin,
         });
-      if (this.box.element.hidden) this.facts.textContent += " · its map comes with the next event";
+      if (this.box.element.hidden) this.facts.textContent += " · its map comes in a moment";
     }
     if (wasHidden !== this.detail.hidden) this.onResize();
   }
@@ -292,9 +296,14 @@ function pointsOf(data) {
   if (points) return points;
   // as versions before the panel stored it
   const bare = { quality_stderr: 0, samples: 0, computed: NaN };
-  const found = data.points.map(([cost, quality, key]) => ({ ...bare, cost, quality, key, name: key, is_reference: false, on_front: true }));
-  const made = data.references.map(([cost, quality, name]) => ({ ...bare, cost, quality, key: name, name, is_reference: true, on_front: false }));
-  return [...found, ...made].sort((a, b) => a.cost - b.cost);
+  const member = { ...bare, is_reference: false, on_front: true };
+  const reference = { ...bare, is_reference: true, on_front: false };
+  const found = data.points.map(([cost, quality, key]) => ({ cost, quality, key, name: key }));
+  const made = data.references.map(([cost, quality, key]) => ({ cost, quality, key, name: key }));
+  return [
+    ...found.map((point) => ({ ...point, ...member })),
+    ...made.map((point) => ({ ...point, ...reference })),
+  ].sort((a, b) => a.cost - b.cost);
 }
 
 /**
@@ -307,7 +316,8 @@ function statusOf(data, state) {
   const parts = [`generation ${data.generation}`, spent];
   if (state === "finished") parts.unshift("Finished");
   if (state === "stopped") parts.unshift("Stopped, queue again to go on");
-  if (state === "running" && data.eta_seconds != null) parts.push(`${spokenSeconds(data.eta_seconds)} left`);
+  if (state === "running" && data.eta_seconds != null)
+    parts.push(`${spokenSeconds(data.eta_seconds)} left`);
   return parts.join(" · ");
 }
 

@@ -78,7 +78,8 @@ export function drawTip(context, theme, lines, at, room) {
   const width = Math.min(Math.max(...widths) + 14, room[0] - 2);
   const height = 15 * lines.length + 8;
   const [x, y] = at;
-  const left = x + 10 + width <= room[0] ? x + 10 : Math.max(1, Math.min(x - 10 - width, room[0] - width - 1));
+  const beside = x + 10 + width <= room[0] ? x + 10 : x - 10 - width;
+  const left = Math.max(1, Math.min(beside, room[0] - width - 1));
   const top = Math.max(1, Math.min(y - height / 2, room[1] - height - 1));
   context.save();
   context.beginPath();
