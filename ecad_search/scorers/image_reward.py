@@ -106,9 +106,7 @@ class ImageReward:
                     return_tensors="pt",
                 ).to(device)
                 pixels = torch.stack([preprocessed(image) for image in images[i : i + BATCH]])
-                rewards = model.score_gard(
-                    text.input_ids, text.attention_mask, pixels.to(device)
-                )
+                rewards = model.score_gard(text.input_ids, text.attention_mask, pixels.to(device))
                 scores += rewards[:, 0].float().tolist()
         return finite_scores(self.name, scores)
 
