@@ -2,7 +2,7 @@
 
 One evaluation of a sampling is made again and again, as in `profile`: by the shims that run
 schedules, with values stored by the step before. The kinds of evaluation take turns, so that a
-machine that slows down slows all of them, and the median of each counts.
+machine that slows down slows all of them alike.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def timed(
     device: torch.device,
     evaluate: Callable[[], object],
 ) -> list[float]:
-    """Median seconds of an evaluation of each of `rows`, (n_cells,) each.
+    """Usual seconds of an evaluation of each of `rows`, (n_cells,) each; see `usual`.
 
     `evaluate` makes the current evaluation of the sampler again.
     """
-    seconds: list[list[float]] = [[] for _ in rows]
+    seconds = [[0.0] * len(rows) for _ in range(1 + rounds)]
     for number in range(1 + rounds):
         for i in range(len(rows)):
             which = (i + number) % len(rows)
@@ -56,7 +56,19 @@ def timed(
                 started = time.perf_counter()
                 evaluate()
                 synchronize(device)
-                taken = time.perf_counter() - started
-            if number:  # the first round warms up
-                seconds[which].append(taken)
-    return [statistics.median(times) for times in seconds]
+                seconds[number][which] = time.perf_counter() - started
+    return usual(seconds[1:])  # the first round warms up
+
+
+def usual(rounds: Sequence[Sequence[float]]) -> list[float]:
+    """Of what was timed once in each round, (rounds, n): the seconds of each, (n,).
+
+    The median share of a round, in seconds of the median round: a round in which the machine was
+    slow says as much about shares as any other.
+    """
+    totals = [sum(times) for times in rounds]
+    shares = [
+        statistics.median(time / total for time, total in zip(times, totals, strict=True))
+        for times in zip(*rounds, strict=True)
+    ]
+    return [share * statistics.median(totals) for share in shares]

@@ -126,7 +126,18 @@ def test_a_broken_file_is_one_sentence(front, change, sentence):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("cost", 1.5), ("cost", None), ("quality", "good"), ("samples", 0), ("schedule", 4)],
+    [
+        ("cost", 1.5),
+        ("cost", None),
+        ("quality", "good"),
+        ("samples", 0),
+        ("schedule", 4),
+        ("cache_bytes", -1),
+        ("cache_bytes", 1.5),
+        ("within_limits", "yes"),
+        ("seconds", 0),
+        ("relative_macs", "few"),
+    ],
 )
 def test_a_broken_point_is_named(front, field, value):
     document = json.loads(front.to_json())
@@ -148,3 +159,28 @@ def test_files_that_are_not_fronts_are_told_apart(tmp_path):
 def test_a_point_describes_itself_for_lists():
     assert "quality -0.1 ± 0.01" in point(4, -0.1).describe()
     assert replace(point(4, -0.1), cost=0.5).describe().startswith("2.00x")
+
+
+def test_what_not_every_front_tells_is_in_the_file_only_where_it_is_told(front):
+    assert "cache_bytes" not in front.to_json() and "seconds" not in front.to_json()
+    full = {"cache_bytes": 7, "within_limits": False, "relative_macs": 0.5, "seconds": 1.25}
+    told = Front.of([point(1, 0.0, is_reference=True), point(2, -0.1, is_reference=True, **full)])
+    assert told == Front.from_json(told.to_json())
+    assert full == {name: getattr(told.points[0], name) for name in full}
+
+
+def test_what_is_beyond_a_limit_dominates_nothing_and_is_never_picked():
+    beyond = point(4, 0.1, is_reference=True, within_limits=False)
+    found = Front.of([point(1, 0.0), point(2, -0.2), beyond])
+    assert beyond in found.points
+    assert [-0.2, 0.0] == [p.quality for p in found.members]
+    assert -0.2 == found.pick_speedup(1.5).quality
+    with pytest.raises(SearchError, match="is 3 times cheaper"):
+        found.pick_speedup(3)
+
+
+def test_a_point_says_what_it_saves_in_the_words_of_its_search():
+    assert "2.00x fewer MACs" == replace(point(4, -0.1), cost=0.5).saving
+    timed = replace(point(4, -0.1), cost=0.5, relative_macs=0.4, seconds=1.234)
+    assert "2.00x faster by prediction (1.23 s a picture), 2.50x fewer MACs" == timed.saving
+    assert 0.4 == timed.macs_share
