@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecad_search.architectures import FLUX, PIXART
@@ -23,6 +23,7 @@ from ecad_search.engine.latency import (
     true=st.lists(st.floats(1e-3, 1.0), min_size=2, max_size=10),
     speeds=st.lists(st.floats(0.1, 10.0), min_size=1, max_size=9),
 )
+@settings(deadline=None)
 def test_rounds_of_another_speed_change_the_seconds_but_not_their_proportions(true, speeds):
     found = usual([[speed * seconds for seconds in true] for speed in speeds])
     assert np.divide(found, sum(found)) == pytest.approx(np.divide(true, sum(true)))
