@@ -327,7 +327,9 @@ class SearchNode(io.ComfyNode):
         if start_front is not None:
             seeds += [p.schedule for p in start_front.members if not p.is_reference]
         profiled = profile_first and mode == "ecad+" and images >= PROFILED_BUDGET
-        name = journal.strip() or default_name(identity, settings, seeds, profiled)
+        # Not `profiled`: a search begun with few images goes on when it is given more.
+        wished = profile_first and mode == "ecad+"
+        name = journal.strip() or default_name(identity, settings, seeds, wished)
         front_path = result_path(name, ".front.json")
         hidden = cls.hidden
         if hidden:

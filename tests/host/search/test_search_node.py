@@ -260,6 +260,12 @@ def test_a_profile_is_part_of_the_default_journal_name(search, output):
     assert 2 == len(list((output / "ecad").glob("*.jsonl")))
 
 
+def test_a_search_too_small_for_a_profile_goes_on_when_it_is_given_more(search, output):
+    for images in (24, 100):
+        search(images=images)
+        assert [] == [line for line in journal_of(output).open() if '"start"' in line]
+
+
 def test_cancel_in_the_profile_begins_it_again_when_the_graph_is_queued_again(
     comfy, search, output, tiny_pixart, uninterrupted
 ):
