@@ -23,7 +23,7 @@ from ..comfyui.queued_search import QueuedSearch, Stopped
 from ..comfyui.workflow import SearchWorkflow
 from ..core import schedule_json
 from ..core.front import Front
-from ..errors import SearchError
+from ..errors import EcadError, SearchError
 from ..evolution.journal_front import SUFFIX
 from .fronts import as_json, front_table
 from .status import StatusLine, spoken
@@ -242,18 +242,11 @@ class Place:
 def _run(
     workflow: SearchWorkflow, place: Place, options: argparse.Namespace, status: StatusLine
 ) -> int:
-    title = ""
-
-    def show_node(name: str) -> None:
-        nonlocal title
-        title = name
-        status.show(f"{title} ...")
-
     run = QueuedSearch(
         place.connection,
         workflow,
         on_event=lambda data: status.show(line_of(data)),
-        on_node=show_node,
+        on_node=lambda title: status.show(f"{title} ..."),
         require_alive=place.require_alive,
     )
     stopped = False
@@ -261,6 +254,10 @@ def _run(
         report = run.run()
     except (KeyboardInterrupt, Stopped):
         stopped, report = True, run.last
+    except EcadError:
+        if name := run.last.get("journal"):
+            status.say(f"What was found is kept; go on with:\n{place.resuming(name)}")
+        raise
     finally:
         status.clear()
     name = report.get("journal", "")
