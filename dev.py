@@ -4,7 +4,7 @@ demo  search a schedule for the built-in model, from nothing to pictures
 test  every check: ruff, pyright, and pytest with a real ComfyUI
 host  ComfyUI with this pack in your browser
 matrix  the tests inside ComfyUI, on each release you have a folder of
-bench NAME  a benchmark (engine, latency, quick, search), with its own arguments behind its name
+bench NAME  bookkeeping, engine, latency, quick or search, its own arguments behind it
 """
 
 from __future__ import annotations

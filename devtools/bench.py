@@ -5,6 +5,7 @@ from __future__ import annotations
 # Name -> module. It is started as `python -m MODULE ARGUMENTS` in the repository's root, with the
 # variable COMFYUI_PATH; it reads its own arguments.
 BENCHMARKS = {
+    "bookkeeping": "devtools.bench_bookkeeping",
     "engine": "devtools.bench_engine",
     "latency": "devtools.bench_latency",
     "quick": "devtools.bench_quick",

@@ -62,14 +62,16 @@ def is_dominated(
     """
     n = len(scores)
     threshold = NormalDist().inv_cdf(min(confidence, 1 - 1e-12))
-    for rival_cost, rival_scores in rivals:
-        if rival_cost > cost:
-            continue
-        lead = rival_scores[:n] - scores
-        error = standard_error(lead, len(rival_scores), usual_variance)
-        if lead.mean() > 0 and lead.mean() >= threshold * error:
-            return True
-    return False
+    cheap = [rival_scores for rival_cost, rival_scores in rivals if rival_cost <= cost]
+    if not cheap:
+        return False
+    whole = np.stack(cheap)
+    leads = whole[:, :n] - scores
+    means = leads.mean(axis=1)
+    return any(
+        means[i] >= threshold * standard_error(leads[i], whole.shape[1], usual_variance)
+        for i in np.flatnonzero(means > 0)
+    )
 
 
 def is_hopeless(

@@ -27,7 +27,7 @@ from .operators import Grid
 from .proposals import Proposal
 from .seeding import Seed
 from .settings import SearchSettings
-from .surrogate import Features, Surrogate
+from .surrogate import MOST_OBSERVATIONS, Features, Surrogate
 
 # What `tell` decided, as it stands in the journal.
 MORE, DROPPED, SCORED = "more", "dropped", "scored"
@@ -66,6 +66,26 @@ class Progress:
     eta_seconds: float | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Paired:
+    """Scores (n,), their differences to the uncached run's, and what these come to.
+
+    Kept, for every candidate is compared with all others again and again.
+    """
+
+    scores: npt.NDArray[np.float64]
+    differences: npt.NDArray[np.float64]
+    loss: float
+    variance: float
+
+    @classmethod
+    def of(cls, scores: Sequence[float], uncached: Sequence[float]) -> _Paired:
+        own = np.asarray(scores, dtype=np.float64)
+        differences = own - np.asarray(uncached[: len(own)], dtype=np.float64)
+        variance = float(differences.var(ddof=1)) if len(own) > 1 else 0.0
+        return cls(own, differences, -float(differences.mean()), variance)
+
+
 @dataclass
 class _Entry:
     """All that is known of a candidate; `verdict` is empty before its first scores.
@@ -82,6 +102,8 @@ class _Entry:
     verdict: str = ""
     failed: str = ""
     pending: bool = False
+    paired: _Paired | None = None
+    point: FrontPoint | None = None  # made when it is first asked for
 
     @property
     def is_open(self) -> bool:
@@ -271,9 +293,8 @@ class Search:
     def front(self) -> Front:
         """The front of the candidates scored on all samples, with the references beside it."""
         if self._front is None:
-            scored = [entry for entry in self._entries.values() if entry.is_scored]
             self._front = Front.of(
-                (self._point(entry) for entry in scored),
+                map(self._point, self._undominated()),
                 {
                     "search": self.settings.hash,
                     "mode": self.settings.mode,
@@ -424,6 +445,7 @@ class Search:
             raise ValueError(f"{len(record['scores'])} scores for samples {start} to {stop - 1}")
         entry.scores += [float(score) for score in record["scores"]]
         entry.verdict = record["verdict"]
+        entry.paired = _Paired.of(entry.scores, self._uncached.scores)
 
     def _begin_start(self, record: dict[str, Any]) -> None:
         if not self.awaits_start:
@@ -623,9 +645,9 @@ class Search:
         if not self._is_racing or entry is self._uncached:
             return MORE
         rivals = [
-            (rival.cost, np.asarray(rival.scores))
+            (rival.cost, rival.paired.scores)
             for rival in self._entries.values()
-            if rival.is_scored and rival.allowed
+            if rival.paired is not None and rival.is_scored and rival.allowed
         ]
         limit = self._useful_loss()
         if limit is not None and racing.is_hopeless(
@@ -647,9 +669,21 @@ class Search:
 
     # --- what was learnt -------------------------------------------------------------------------
 
-    def _differences(self, entry: _Entry) -> npt.NDArray[np.float64]:
-        """Paired with the uncached run, (n,)."""
-        return np.asarray(entry.scores) - np.asarray(self._uncached.scores[: len(entry.scores)])
+    def _paired(self, entry: _Entry) -> _Paired:
+        assert entry.paired is not None, "only candidates with scores are compared"
+        return entry.paired
+
+    def _undominated(self) -> list[_Entry]:
+        """All that can be on the front, ties included, and the references."""
+        scored = [entry for entry in self._entries.values() if entry.is_scored]
+        kept, least = [], math.inf
+        for entry in sorted(scored, key=self._objectives):
+            loss = self._paired(entry).loss
+            if entry.is_reference or not entry.allowed or loss <= least:
+                kept.append(entry)
+            if entry.allowed:
+                least = min(least, loss)
+        return kept
 
     def _useful_loss(self) -> float | None:
         """The loss beyond which nobody wants a schedule, however cheap; None before it is known.
@@ -658,9 +692,9 @@ class Search:
         is a multiple of what the worst of the hand-made schedules loses.
         """
         losses = [
-            -float(self._differences(entry).mean())
+            entry.paired.loss
             for entry in self._entries.values()
-            if entry.scores and entry.is_reference and entry is not self._uncached
+            if entry.paired is not None and entry.is_reference and entry is not self._uncached
         ]
         worst = max(losses, default=0.0)
         return USEFUL_LOSS * worst if worst > 0 else None
@@ -668,14 +702,19 @@ class Search:
     def _usual_variance(self) -> float | None:
         """The spread between samples of the differences to the uncached run, over candidates."""
         spreads = [
-            float(np.var(self._differences(entry), ddof=1))
+            entry.paired.variance
             for entry in self._entries.values()
-            if entry.is_scored and entry is not self._uncached
+            if entry.paired is not None and entry.is_scored and entry is not self._uncached
         ]
         return float(np.median(spreads)) if spreads else None
 
     def _point(self, entry: _Entry) -> FrontPoint:
-        differences = self._differences(entry)
+        if entry.point is None:
+            entry.point = self._point_of(entry)
+        return entry.point
+
+    def _point_of(self, entry: _Entry) -> FrontPoint:
+        differences = self._paired(entry).differences
         quality = float(differences.mean())
         error = float(differences.std(ddof=1) / math.sqrt(len(differences)))
         schedule = entry.candidate.schedule
@@ -726,7 +765,7 @@ class Search:
         return float(self._times.seconds(entry.candidate.schedule.compute))
 
     def _objectives(self, entry: _Entry) -> tuple[float, float]:
-        return entry.cost, -float(self._differences(entry).mean())
+        return entry.cost, self._paired(entry).loss
 
     def _raise_if_all_failed(self) -> None:
         closed = [e for e in self._entries.values() if e is not self._uncached and not e.is_open]
@@ -947,12 +986,12 @@ class Search:
         ]
         if usual is None or len(seen) < 4:
             return None
-        differences = [self._differences(entry) for entry in seen]
+        seen = seen[-MOST_OBSERVATIONS:]
         return Surrogate(
             self._features,
             np.stack([entry.candidate.schedule.compute for entry in seen]),
-            np.array([d.mean() for d in differences]),
-            np.array([usual / len(d) for d in differences]),
+            np.array([-self._paired(entry).loss for entry in seen]),
+            np.array([usual / len(entry.scores) for entry in seen]),
         )
 
 

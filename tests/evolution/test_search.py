@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ecad_search.architectures import find, sized
 from ecad_search.core import presets
 from ecad_search.core.cost import relative_cost
+from ecad_search.core.front import Front
 from ecad_search.errors import JournalError, ModelMismatchError, ScorerError, SearchError
 from ecad_search.evolution.journal import Journal
 from ecad_search.evolution.search import Search
@@ -188,6 +189,15 @@ def test_every_front_point_was_scored_on_all_samples():
         assert differences.mean() == pytest.approx(point.quality)
         assert np.mean(scores) == pytest.approx(point.mean_score)
         assert relative_cost(point.schedule, problem().workload) == point.cost
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_front_is_that_of_all_scored_candidates(mode):
+    search = problem().finish(search_of(Journal(None), mode=mode, images=250))
+    scored = [entry for entry in search._entries.values() if entry.is_scored]
+    assert len(scored) > len(search.front) > 2
+    whole = Front.of(map(search._point, scored), search.front.info)
+    assert whole.to_json() == search.front.to_json()
 
 
 def test_hopeless_candidates_are_dropped_early():
