@@ -62,6 +62,7 @@ def point_view(point: FrontPoint, *, bits: bool) -> dict[str, Any]:
     return {
         **(bits_view(point.schedule) if bits else named(point.schedule)),
         "cost": point.cost,
+        "seconds": point.seconds,
         "quality": point.quality,
         "quality_stderr": point.quality_stderr,
         "samples": point.samples,

@@ -9,7 +9,8 @@ import { signed, ticks } from "./wording.mjs";
  * @typedef {object} Point
  * @property {string} key
  * @property {string} name
- * @property {number} cost share of the uncached run's MACs
+ * @property {number} cost share of the uncached run's MACs, or of its seconds
+ * @property {number | null} [seconds] of one picture, when the search counts in seconds
  * @property {number} quality mean score minus that of the uncached run
  * @property {number} quality_stderr
  * @property {number} samples 0 when unknown
@@ -63,6 +64,8 @@ class Axes {
     this.dearest = dearest + 0.06 * spread;
     this.low = low - margin;
     this.high = high + margin;
+    const timed = points.some((p) => p.seconds != null);
+    this.unit = timed ? "times faster, predicted" : "times fewer MACs";
   }
 
   /** @param {number} cost */
@@ -163,7 +166,7 @@ function drawGrid(context, axes, theme) {
     line(context, x, axes.top, x, axes.bottom);
     context.fillText(`${speedup}x`, x, axes.bottom + 3);
   }
-  context.fillText("times fewer MACs", (axes.left + axes.right) / 2, axes.bottom + 15);
+  context.fillText(axes.unit, (axes.left + axes.right) / 2, axes.bottom + 15);
   context.save();
   context.translate(7, (axes.top + axes.bottom) / 2);
   context.rotate(-Math.PI / 2);

@@ -322,9 +322,22 @@ function statusOf(data, state) {
 }
 
 /** @param {Point} point */
+function savingOf(point) {
+  const times = `${(1 / point.cost).toFixed(2)}x`;
+  return point.seconds == null ? `${times} fewer MACs` : `${times} faster, predicted`;
+}
+
+/** @param {Point} point */
+function amountOf(point) {
+  return point.seconds == null
+    ? `${percent(point.cost)} of them`
+    : `${point.seconds.toPrecision(3)} s a picture`;
+}
+
+/** @param {Point} point */
 function factsOf(point) {
   const error = point.quality_stderr > 0 ? ` ± ${point.quality_stderr.toFixed(4)}` : "";
-  return `${(1 / point.cost).toFixed(2)}x fewer MACs · quality ${signed(point.quality)}${error}`;
+  return `${savingOf(point)} · quality ${signed(point.quality)}${error}`;
 }
 
 /** @param {Point} point */
@@ -332,7 +345,7 @@ function tipOf(point) {
   const error = point.quality_stderr > 0 ? ` ± ${point.quality_stderr.toFixed(4)}` : "";
   return [
     point.name || point.key,
-    `${(1 / point.cost).toFixed(2)}x fewer MACs · ${percent(point.cost)} of them`,
+    `${savingOf(point)} · ${amountOf(point)}`,
     `quality ${signed(point.quality)}${error} to uncached`,
     point.samples ? `${point.samples} samples · click for its map` : "click for its map",
   ];
