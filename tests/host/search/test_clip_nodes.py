@@ -91,9 +91,10 @@ def test_clip_score_equals_the_same_weights_in_transformers(pack, score, vision,
     tokens = CLIPTokenizer.from_pretrained(str(folder))(
         PROMPTS, padding="max_length", max_length=77, return_tensors="pt"
     )
-    clip_preprocess = getattr(
-        importlib.import_module("comfy.clip_model"), "clip_preprocess", None
-    ) or importlib.import_module("comfy.clip_vision").clip_preprocess
+    clip_preprocess = (
+        getattr(importlib.import_module("comfy.clip_model"), "clip_preprocess", None)
+        or importlib.import_module("comfy.clip_vision").clip_preprocess
+    )
     with torch.inference_mode():
         expected = theirs(**tokens, pixel_values=clip_preprocess(images, size=32)).logits_per_image
     scores = score(clip_vision=vision, clip=clip).args[0].score(images, PROMPTS)
