@@ -76,7 +76,7 @@ def import_torchvision(folder: Path) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright's event loop must not run under other tests
 def browser(chromium, server) -> Iterator[Any]:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="needs the package playwright, see requirements-dev.txt"
