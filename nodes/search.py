@@ -332,10 +332,6 @@ class SearchNode(io.ComfyNode):
         name = journal.strip() or default_name(identity, settings, seeds, wished)
         front_path = result_path(name, ".front.json")
         hidden = cls.hidden
-        if hidden:
-            keep_workflow(
-                result_path(name, ".workflow.json"), hidden.prompt, hidden.unique_id, name
-            )
         with Journal(result_path(name, ".jsonl"), identity) as records:
             run = SearchRun(
                 search=Search(
@@ -354,6 +350,10 @@ class SearchNode(io.ComfyNode):
                 name=name,
                 workflow=workflow_id(cls.hidden.extra_pnginfo) if cls.hidden else None,
             )
+            if hidden:  # only now: the journal of another search would have been refused
+                keep_workflow(
+                    result_path(name, ".workflow.json"), hidden.prompt, hidden.unique_id, name
+                )
             if run.search.awaits_latency:
                 run.time_components()
             if profiled and run.search.awaits_start:

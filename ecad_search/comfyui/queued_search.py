@@ -18,6 +18,7 @@ EVENT = "ecad.search"
 RETRY_SECONDS = 60.0  # a server that has gone for longer has gone
 STOP_SECONDS = 120.0  # a step of a large model on a small machine
 HISTORY_SECONDS = 30.0
+ARRIVAL_SECONDS = 3.0  # of a prompt whose sending was interrupted
 
 Message = tuple[str, dict[str, Any]]
 
@@ -38,7 +39,7 @@ class QueuedSearch:
     event: str = EVENT  # what the node sends while it runs
     shown: str = "ecad_search"  # where the node's outputs hold its report
     client: str = field(default_factory=lambda: uuid.uuid4().hex)
-    prompt: str = ""
+    prompt: str = ""  # its id in the queue, once ComfyUI has told it
     last: dict[str, Any] = field(default_factory=dict)  # of the search's events
 
     def run(self) -> dict[str, Any]:
@@ -59,7 +60,7 @@ class QueuedSearch:
 
     def stop(self) -> None:
         """Take it out of the queue, or interrupt it and wait until it has stopped."""
-        queue = self.connection.get("/queue")
+        queue = self._queue_with_ours()
         if self.prompt in _ids(queue.get("queue_pending")):
             self.connection.post("/queue", {"delete": [self.prompt]})
             return
@@ -70,6 +71,22 @@ class QueuedSearch:
         while time.monotonic() < deadline:
             if self._ended() is not None:
                 return
+            time.sleep(0.1)
+
+    def _queue_with_ours(self) -> dict[str, Any]:
+        """ComfyUI's queue; what we queued is in it, unless it has ended or never arrived.
+
+        Whoever stops us while we wait for ComfyUI's answer leaves us without the prompt's id.
+        """
+        deadline = time.monotonic() + ARRIVAL_SECONDS
+        while True:
+            queue = self.connection.get("/queue")
+            items = [*queue.get("queue_pending", ()), *queue.get("queue_running", ())]
+            if not self.prompt:
+                ours = [item[1] for item in items if item[3].get("client_id") == self.client]
+                self.prompt = ours[0] if ours else ""
+            if self.prompt or time.monotonic() > deadline:
+                return queue
             time.sleep(0.1)
 
     def _require_nodes(self) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ecad_search.comfyui.queued_search import QueuedSearch
+from ecad_search.comfyui.workflow import SearchWorkflow
 from ecad_search.core.front import Front
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
@@ -26,10 +28,12 @@ def lines(journal):
     return journal.read_bytes().splitlines() if journal.exists() else []
 
 
-def wait_for(condition, process):
+def wait_for(condition, process=None):
+    """`process` must live on meanwhile."""
     deadline = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < deadline and process.poll() is None
+        assert time.monotonic() < deadline
+        assert process is None or process.poll() is None
         time.sleep(0.02)
 
 
@@ -138,7 +142,26 @@ def test_ctrl_c_in_the_queue_of_a_server_leaves_the_running_search_alone(
     assert "resume first --server" in first.communicate(timeout=60)[1]
     assert 130 == first.returncode
     assert not (ecad / "second.jsonl").exists()
-    assert [] == server.connection.get("/queue")["queue_running"]
+    # ComfyUI says that a prompt was interrupted a moment before it takes it off its queue.
+    wait_for(lambda: not server.connection.get("/queue")["queue_running"])
+
+
+def test_a_search_stopped_before_the_answer_to_its_queueing_is_found_in_the_queue(
+    command, workflow, server
+):
+    options = ["--server", server.connection.url, "--images", 5000]
+    first = command("search", workflow, *options, "--journal", "before")
+    wait_for(lambda: server.connection.get("/queue")["queue_running"], first)
+    running = server.connection.get("/queue")["queue_running"][0][1]
+    second = QueuedSearch(server.connection, SearchWorkflow.load(workflow))
+    second._queue()
+    assert second.prompt in server.connection.get("/queue")["queue_pending"][0]
+    second.prompt = ""
+    second.stop()
+    queue = server.connection.get("/queue")
+    assert ([], running) == (queue["queue_pending"], queue["queue_running"][0][1])
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
 
 
 def test_what_is_wrong_is_said_in_one_line(command, workflow, server, tmp_path):
