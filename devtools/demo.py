@@ -13,10 +13,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from ecad_search.comfyui.connection import Refused
+from ecad_search.comfyui.websocket import WebSocket, WebSocketClosed
+
 from .console import StatusLine, Stopwatch, bar, duration, table
 from .problem import Problem
-from .server import Refused, Server
-from .websocket import WebSocket, WebSocketClosed
+from .server import Server
 
 SEARCH = "ECAD_Search"
 FRONT_PLOT = "ECAD_FrontPlot"

@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecad_search.comfyui.process import own_python
+
 from .console import StatusLine, Stopwatch
 from .lock import locked
 from .problem import Problem, disk_full, means_disk_full, require_space
@@ -75,18 +77,6 @@ def prepare(
         if means_disk_full(error):
             raise disk_full(root) from error
         raise
-
-
-def own_python(comfyui: Path) -> Path | None:
-    """The interpreter that belongs to a reader's own ComfyUI, where it is in a usual place."""
-    places = (
-        comfyui / ".venv/bin/python",
-        comfyui / "venv/bin/python",
-        comfyui / ".venv/Scripts/python.exe",
-        comfyui / "venv/Scripts/python.exe",
-        comfyui.parent / "python_embeded/python.exe",
-    )
-    return next((place for place in places if place.is_file()), None)
 
 
 def requirements(comfyui: Path) -> str:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# Of the library only what needs no package: dev.py runs before there is any.
+from ecad_search.comfyui.connection import Connection
+from ecad_search.comfyui.process import (
+    ADDRESS,
+    answers_within,
+    free_port,
+    how_it_ended,
+    last_lines,
+    link_folder,
+    start_process,
+    stop_process,
+)
+from ecad_search.comfyui.websocket import WebSocket
+
 from .environment import PACK_NAME, Environment, child_variables
 from .problem import Problem, disk_full
-from .websocket import WebSocket
 
-ADDRESS = "127.0.0.1"
 START_SECONDS = 300.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        return probe.getsockname()[1]
 
 
 def is_free(port: int) -> bool:
@@ -62,14 +63,7 @@ def make_base(folder: Path, pack: Path) -> Path:
         if link.exists() and link.samefile(pack):
             return folder
         link.unlink()
-    try:
-        link.symlink_to(pack, target_is_directory=True)
-    except OSError:
-        if os.name != "nt":
-            raise
-        import _winapi  # a junction needs no administrator, a symbolic link on Windows does
-
-        _winapi.CreateJunction(str(pack), str(link))  # pyright: ignore[reportAttributeAccessIssue]
+    link_folder(link, pack)
     return folder
 
 
@@ -79,8 +73,8 @@ class Server:
     def __init__(self, environment: Environment, base: Path, port: int, *extra: str):
         self.port = port
         self.url = f"http://{ADDRESS}:{port}"
+        self.connection = Connection(self.url)
         self.log = base.parent / "server.log"  # outlives a base that is only for one run
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self._command = [
             str(environment.python),
             "main.py",
@@ -95,21 +89,8 @@ class Server:
         self._process: subprocess.Popen[Any] | None = None
 
     def __enter__(self) -> Server:
-        # A group of its own: Ctrl-C is ours to answer, first with /interrupt.
-        group: dict[str, Any] = {"start_new_session": True}
-        if os.name == "nt":
-            group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # pyright: ignore[reportAttributeAccessIssue]
         environment = child_variables(PYTHONUNBUFFERED="1")
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                **group,
-            )
+        self._process = start_process(self._command, self._folder, self.log, environment)
         try:
             self._wait_until_ready()
         except BaseException:
@@ -121,16 +102,8 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._process is not None:
+            stop_process(self._process)
 
     def require_alive(self) -> None:
         """Raise, with the end of the log, when the process has ended."""
@@ -142,12 +115,8 @@ class Server:
                 raise Problem(
                     f"Port {self.port} was taken by another program meanwhile: run again."
                 )
-            code = self._process.returncode
-            how = (
-                "was killed, most likely for memory" if code == -9 else f"ended (exit code {code})"
-            )
-            last = "\n".join(text.rstrip().splitlines()[-15:])
-            raise Problem(f"ComfyUI {how}, its last lines:\n{last}")
+            how = how_it_ended(self._process.returncode)
+            raise Problem(f"ComfyUI {how}, its last lines:\n{last_lines(text)}")
 
     def wait(self) -> None:
         """Until the process ends by itself, which it does not when all is well."""
@@ -158,22 +127,16 @@ class Server:
     # -- HTTP
 
     def get(self, path: str, **query: str) -> Any:
-        return json.loads(self.read(path, **query))
+        return self._answer(self.connection.get, path, **query)
 
     def read(self, path: str, **query: str) -> bytes:
-        encoded = "?" + urllib.parse.urlencode(query) if query else ""
-        return self._request(urllib.request.Request(self.url + path + encoded))
+        return self._answer(self.connection.read, path, **query)
 
     def post(self, path: str, body: Any) -> Any:
-        data = json.dumps(body).encode()
-        request = urllib.request.Request(
-            self.url + path, data, {"Content-Type": "application/json"}, method="POST"
-        )
-        answer = self._request(request)
-        return json.loads(answer) if answer.strip() else None
+        return self._answer(self.connection.post, path, body)
 
     def events(self, client: str) -> WebSocket:
-        return WebSocket(ADDRESS, self.port, f"/ws?clientId={client}")
+        return self.connection.events(client)
 
     def require_nodes(self, names: set[str]) -> None:
         """Raise, with the reason from the log, when ComfyUI does not know one of these nodes."""
@@ -188,51 +151,15 @@ class Server:
         failures = (line for line in lines if PACK_NAME in line and "annot import" in line)
         return next(failures, None)
 
-    def _request(self, request: urllib.request.Request) -> bytes:
+    def _answer(self, ask: Callable[..., Any], *arguments: Any, **query: str) -> Any:
         try:
-            with self._opener.open(request, timeout=60) as answer:
-                return answer.read()
-        except urllib.error.HTTPError as error:
-            raise Refused(error.code, error.read()) from error
+            return ask(*arguments, **query)
         except OSError:
             self.require_alive()
             raise
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            self.require_alive()
-            try:
-                self.get("/system_stats")
-            except (OSError, Refused, ValueError):
-                time.sleep(0.2)
-            else:
-                return
-        raise Problem(f"ComfyUI did not start within {START_SECONDS:.0f} seconds: see {self.log}.")
-
-
-class Refused(Exception):
-    """An HTTP status that says no, with what the server answered."""
-
-    def __init__(self, status: int, body: bytes):
-        super().__init__(f"HTTP {status}")
-        self.status = status
-        try:
-            self.answer: Any = json.loads(body)
-        except ValueError:
-            self.answer = {"error": {"message": body.decode("utf-8", "replace")[:300]}}
-
-    @property
-    def sentence(self) -> str:
-        """ComfyUI's `error` and `node_errors` on one line."""
-        if not isinstance(self.answer, dict):
-            return f"{self}"
-        parts = []
-        for node in (self.answer.get("node_errors") or {}).values():
-            for error in node.get("errors", []):
-                what = f"{error.get('message')} {error.get('details')}"
-                parts.append(f"{node.get('class_type')}: {what}")
-        if not parts:
-            error = self.answer.get("error")
-            parts = [error.get("message", "") if isinstance(error, dict) else str(error)]
-        return "; ".join(" ".join(part.split()) for part in dict.fromkeys(parts))
+        if not answers_within(START_SECONDS, self.connection, self.require_alive):
+            raise Problem(
+                f"ComfyUI did not start within {START_SECONDS:.0f} seconds: see {self.log}."
+            )

@@ -30,8 +30,9 @@ from devtools.environment import (
 )
 from devtools.lock import locked
 from devtools.problem import Problem, require_space
-from devtools.server import Refused, Server, choose_port, free_port, is_free, make_base
-from devtools.websocket import MAGIC, WebSocket, WebSocketClosed
+from devtools.server import Server, choose_port, free_port, is_free, make_base
+from ecad_search.comfyui.connection import Refused
+from ecad_search.comfyui.websocket import MAGIC, WebSocket, WebSocketClosed
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,24 +77,17 @@ class OwnComfyUI:
 
     def stop(self) -> None:
         process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if process is not None:
+            stop_process(process)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def require_alive(self) -> None:
         """Raise, with the end of its log, when the process has ended."""
         code = None if self._process is None else self._process.poll()
         if code is not None:
-            how = (
-                "was killed, most likely for memory" if code == -9 else f"ended (exit code {code})"
+            raise SearchError(
+                f"ComfyUI {how_it_ended(code)}; its last lines:\n{last_lines(self._log_text())}"
             )
-            raise SearchError(f"ComfyUI {how}; its last lines:\n{self._last_lines()}")
 
     def import_failure(self) -> str:
         """ComfyUI's own line about this pack, when it could not load it; else nothing."""
@@ -116,41 +109,21 @@ class OwnComfyUI:
             command.append("--cpu")
         if not self._has_pack():
             command += ["--extra-model-paths-config", str(self._pack_paths())]
-        # A group of its own: Ctrl-C is ours to answer, first with /interrupt.
-        group: dict[str, Any] = {"start_new_session": True}
-        if os.name == "nt":
-            flags = subprocess.CREATE_NEW_PROCESS_GROUP  # pyright: ignore[reportAttributeAccessIssue]
-            group = {"creationflags": flags}
-        with self.log.open("wb") as log:
-            try:
-                self._process = subprocess.Popen(
-                    command,
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                    **group,
-                )
-            except OSError as error:
-                raise SearchError(
-                    f"'{self.python}' cannot be run ({error.strerror}); check --python."
-                ) from error
+        try:
+            self._process = start_process(
+                command, self.folder, self.log, {**os.environ, "PYTHONUNBUFFERED": "1"}
+            )
+        except OSError as error:
+            raise SearchError(
+                f"'{self.python}' cannot be run ({error.strerror}); check --python."
+            ) from error
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            self.require_alive()
-            try:
-                self.connection.get("/system_stats")
-            except (OSError, Refused, ValueError):
-                time.sleep(0.2)
-            else:
-                return
-        raise SearchError(
-            f"ComfyUI did not answer within {START_SECONDS:.0f} seconds; its last lines:\n"
-            f"{self._last_lines()}"
-        )
+        if not answers_within(START_SECONDS, self.connection, self.require_alive):
+            raise SearchError(
+                f"ComfyUI did not answer within {START_SECONDS:.0f} seconds; its last lines:\n"
+                f"{last_lines(self._log_text())}"
+            )
 
     def _is_accelerated(self) -> bool:
         try:
@@ -178,15 +151,7 @@ class OwnComfyUI:
         """A file of extra model paths that has this pack as a custom node."""
         custom_nodes = self._scratch / "custom_nodes"
         custom_nodes.mkdir()
-        link = custom_nodes / PACK.name
-        try:
-            link.symlink_to(PACK, target_is_directory=True)
-        except OSError:
-            if os.name != "nt":
-                raise
-            import _winapi  # a junction needs no administrator, a symbolic link on Windows does
-
-            _winapi.CreateJunction(str(PACK), str(link))  # pyright: ignore[reportAttributeAccessIssue]
+        link_folder(custom_nodes / PACK.name, PACK)
         paths = self._scratch / "paths.yaml"
         paths.write_text(f"ecad:\n  custom_nodes: {custom_nodes.as_posix()}\n", encoding="utf-8")
         return paths
@@ -207,8 +172,74 @@ class OwnComfyUI:
         except OSError:
             return ""
 
-    def _last_lines(self) -> str:
-        return "\n".join(self._log_text().rstrip().splitlines()[-15:])
+
+def start_process(
+    command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[Any]:
+    """A child in a group of its own: Ctrl-C is ours to answer, first with /interrupt."""
+    group: dict[str, Any] = {"start_new_session": True}
+    if os.name == "nt":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP  # pyright: ignore[reportAttributeAccessIssue]
+        group = {"creationflags": flags}
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            **group,
+        )
+
+
+def stop_process(process: subprocess.Popen[Any]) -> None:
+    """Ask it to end, and see that it does."""
+    if process.poll() is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def answers_within(
+    seconds: float, connection: Connection, require_alive: Callable[[], None]
+) -> bool:
+    """Whether a ComfyUI that was started answers; `require_alive` raises when it has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        require_alive()
+        try:
+            connection.get("/system_stats")
+        except (OSError, Refused, ValueError):
+            time.sleep(0.2)
+        else:
+            return True
+    return False
+
+
+def how_it_ended(code: int) -> str:
+    return "was killed, most likely for memory" if code == -9 else f"ended (exit code {code})"
+
+
+def last_lines(log: str) -> str:
+    return "\n".join(log.rstrip().splitlines()[-15:])
+
+
+def link_folder(link: Path, folder: Path) -> None:
+    """Make `link` lead to `folder`."""
+    try:
+        link.symlink_to(folder, target_is_directory=True)
+    except OSError:
+        if os.name != "nt":
+            raise
+        import _winapi  # a junction needs no administrator, a symbolic link on Windows does
+
+        _winapi.CreateJunction(str(folder), str(link))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def own_python(comfyui: Path) -> Path | None:
