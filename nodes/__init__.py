@@ -16,7 +16,7 @@ from .demo_model import LoadDemoModel
 from .emoji_reward_scorer import EmojiRewardScorer
 from .empty_latent import EmptyLatent
 from .front_plot import FrontPlot
-from .host.paths import register_schedule_folder
+from .host.paths import IMAGE_REWARD, SCHEDULES, SCORERS
 from .hps_scorer import HpsScorer
 from .image_reward_scorer import ImageRewardScorer
 from .import_schedule import ImportSchedule
@@ -67,5 +67,6 @@ class EcadExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> ComfyExtension:
-    register_schedule_folder()  # before any node's schema lists the folder
+    for folder in (SCHEDULES, IMAGE_REWARD, SCORERS):  # before any node's schema lists them
+        folder.register()
     return EcadExtension()

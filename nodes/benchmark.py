@@ -14,11 +14,11 @@ from ..ecad_search.benchmark.summary import shown_samples, summarised
 from ..ecad_search.core.front import Front, FrontPoint
 from ..ecad_search.core.schedule import Schedule
 from ..ecad_search.core.schedule_json import write_atomically
-from ..ecad_search.errors import EcadError, StorageError
+from ..ecad_search.errors import StorageError
 from ..ecad_search.scorers.scorer import Scorer
 from .compare_schedules import device_name
 from .host.benchmark import BenchmarkRun, Column, columns_of
-from .host.paths import confined, output_name, result_path, results_folder
+from .host.paths import output_name, result_name_problem, result_path
 from .host.pictures import as_image
 from .host.progress import NodeProgress
 from .host.rendering import EncodedCalibration, Renderer, SamplerSettings
@@ -135,12 +135,7 @@ class Benchmark(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name: str | None = None) -> bool | str:
-        if name is not None:
-            try:
-                confined(results_folder(), name, "ComfyUI's output/ecad folder")
-            except EcadError as error:
-                return str(error)
-        return True
+        return True if name is None else result_name_problem(name) or True
 
     @classmethod
     def execute(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .host.paths import SCORERS, scorer_file, scorer_files
+from .host.paths import IMAGE_REWARD
 from .host.schema import schema
-from .host.scorer_files import placement
+from .host.scorer_files import device_input, placement
 from .types import ScorerType
 
-NO_CHECKPOINT = f"put ImageReward.pt into models/{SCORERS}"
-NO_CONFIG = f"put med_config.json into models/{SCORERS}"
+FOLDER = IMAGE_REWARD.name
+WEIGHTS = (".pt", ".safetensors")
+NO_CHECKPOINT = f"put ImageReward.pt into models/{FOLDER}"
+NO_CONFIG = f"put med_config.json into models/{FOLDER}"
 
 
 class ImageRewardScorer(io.ComfyNode):
@@ -22,7 +24,7 @@ class ImageRewardScorer(io.ComfyNode):
             category="ECAD/scorers",
             description=(
                 "Human preference by ImageReward (arXiv:2304.05977), which the ECAD paper used. "
-                f"models/{SCORERS} must hold ImageReward.pt and med_config.json of "
+                f"models/{FOLDER} must hold ImageReward.pt and med_config.json of "
                 "THUDM/ImageReward and vocab.txt of bert-base-uncased. Needs "
                 "`pip install --no-deps image-reward`."
             ),
@@ -30,32 +32,24 @@ class ImageRewardScorer(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=scorer_files(".pt", ".safetensors") or [NO_CHECKPOINT],
-                    tooltip=f"ImageReward.pt, a file in models/{SCORERS}.",
+                    options=IMAGE_REWARD.files(*WEIGHTS) or [NO_CHECKPOINT],
+                    tooltip=f"ImageReward.pt, a file in models/{FOLDER}.",
                 ),
                 io.Combo.Input(
                     "config",
-                    options=scorer_files(".json") or [NO_CONFIG],
-                    tooltip=f"med_config.json, a file in models/{SCORERS}.",
+                    options=IMAGE_REWARD.files(".json") or [NO_CONFIG],
+                    tooltip=f"med_config.json, a file in models/{FOLDER}.",
                 ),
-                io.Combo.Input(
-                    "device",
-                    options=["default", "cpu"],
-                    default="default",
-                    tooltip=(
-                        "Where the network runs (1.8 GB). default moves it to the GPU while it "
-                        "judges and back to main memory after."
-                    ),
-                ),
+                device_input("1.8 GB"),
             ],
             outputs=[ScorerType.Output(display_name="scorer", tooltip="For ECAD Search.")],
         )
 
     @classmethod
     def validate_inputs(cls, checkpoint: str | None = "") -> bool | str:
-        if checkpoint and checkpoint not in scorer_files(".pt", ".safetensors"):
+        if checkpoint and checkpoint not in IMAGE_REWARD.files(*WEIGHTS):
             return (
-                f"There is no ImageReward checkpoint '{checkpoint}' in models/{SCORERS}; "
+                f"There is no ImageReward checkpoint '{checkpoint}' in models/{FOLDER}; "
                 f"{NO_CHECKPOINT} and refresh the list."
             )
         return True
@@ -64,5 +58,5 @@ class ImageRewardScorer(io.ComfyNode):
     def execute(cls, checkpoint: str, config: str, device: str) -> io.NodeOutput:
         from ..ecad_search.scorers.image_reward import ImageReward
 
-        files = scorer_file(checkpoint), scorer_file(config)
+        files = IMAGE_REWARD.file(checkpoint), IMAGE_REWARD.file(config)
         return io.NodeOutput(ImageReward(*files, placement=placement(device)))

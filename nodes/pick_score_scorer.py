@@ -6,8 +6,8 @@ from comfy_api.latest import io
 
 from .host.schema import schema
 from .host.scorer_files import (
-    DEVICES,
     FOLDER,
+    device_input,
     model_folder,
     model_folders,
     placement,
@@ -37,15 +37,7 @@ class PickScoreScorer(io.ComfyNode):
                     options=model_folders() or [NO_FOLDER],
                     tooltip=f"PickScore_v1, a folder in models/{FOLDER}.",
                 ),
-                io.Combo.Input(
-                    "device",
-                    options=DEVICES,
-                    default="default",
-                    tooltip=(
-                        "Where the network runs (4 GB). default moves it to the GPU while it "
-                        "judges and back to main memory after."
-                    ),
-                ),
+                device_input("4 GB"),
             ],
             outputs=[ScorerType.Output(display_name="scorer", tooltip="For ECAD Search.")],
         )

@@ -18,7 +18,7 @@ from ..ecad_search.comfyui.workflow import SearchWorkflow
 from ..ecad_search.core.front import Front, FrontPoint
 from ..ecad_search.core.schedule import Schedule
 from ..ecad_search.core.schedule_json import write_atomically
-from ..ecad_search.errors import EcadError, SearchError
+from ..ecad_search.errors import SearchError
 from ..ecad_search.evolution import quick
 from ..ecad_search.evolution.journal import Journal
 from ..ecad_search.evolution.search import Job, Search
@@ -28,7 +28,7 @@ from ..ecad_search.workers.pool import WorkerPool
 from .host.cache_memory import cache_memory
 from .host.evaluation import Evaluator, Pictures, UnusableResult, side_by_side
 from .host.latency import measured_latency
-from .host.paths import confined, output_name, result_path, results_folder
+from .host.paths import output_name, result_name_problem, result_path
 from .host.profiling import Profiler
 from .host.progress import EVENT_SECONDS, NodeProgress, spoken_seconds
 from .host.rendering import (
@@ -273,12 +273,7 @@ class SearchNode(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, journal: str | None = "") -> bool | str:
-        if journal:
-            try:
-                confined(results_folder(), journal, "ComfyUI's output/ecad folder")
-            except EcadError as error:
-                return str(error)
-        return True
+        return result_name_problem(journal) or True if journal else True
 
     @classmethod
     def execute(

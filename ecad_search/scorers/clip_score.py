@@ -34,7 +34,12 @@ class ClipScore:
         references: torch.Tensor | None = None,
     ) -> list[float]:
         check_batch(self.name, images, prompts)
-        return finite_scores(self.name, (100 * cosines(self.embedder, images, prompts)).tolist())
+        fits = cosines(self.embedder, images, prompts)
+        return finite_scores(self.name, (self.scale() * fits).tolist())
+
+    def scale(self) -> float:
+        """What a cosine is multiplied with."""
+        return 100.0
 
     def image_features(self, images: torch.Tensor) -> npt.NDArray[np.float32]:
         """(N, H, W, 3) -> (N, d) for `frechet_distance`."""

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .clip_network import ClipNetwork
-from .clip_score import cosines
+from .clip_score import ClipScore
 from .placement import Placement
-from .scorer import check_batch, finite_scores
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import torch
 
 
-class PickScore:
+class PickScore(ClipScore):
     """PickScore (Kirstain et al. 2023, arXiv:2305.01569), about 18 to 24.
 
     Args:
@@ -28,7 +20,6 @@ class PickScore:
     """
 
     name = "pick-score"
-    needs_reference = False
 
     def __init__(
         self,
@@ -44,27 +35,13 @@ class PickScore:
             tokenizer=tokenizer,
             placement=placement,
         )
+        super().__init__(self.network, name=self.name)
 
-    def score(
-        self,
-        images: torch.Tensor,
-        prompts: Sequence[str],
-        references: torch.Tensor | None = None,
-    ) -> list[float]:
-        check_batch(self.name, images, prompts)
-        fits = cosines(self.network, images, prompts)
-        return finite_scores(self.name, (self.network.scale() * fits).tolist())
-
-    def image_features(self, images: torch.Tensor) -> npt.NDArray[np.float32]:
-        """(N, H, W, 3) -> (N, d) for `frechet_distance`."""
-        check_batch(self.name, images, [""] * len(images))
-        return self.network.images(images).numpy()
-
-    def unload(self) -> None:
-        self.network.unload()
+    def scale(self) -> float:
+        return self.network.scale()
 
 
-class HpsV2:
+class HpsV2(ClipScore):
     """Human Preference Score v2 (Wu et al. 2023, arXiv:2306.09341): a cosine, about 0.2 to 0.35.
 
     Args:
@@ -74,7 +51,6 @@ class HpsV2:
     """
 
     name = "hps-v2"
-    needs_reference = False
 
     def __init__(
         self,
@@ -90,20 +66,7 @@ class HpsV2:
             tokenizer=tokenizer,
             placement=placement,
         )
+        super().__init__(self.network, name=self.name)
 
-    def score(
-        self,
-        images: torch.Tensor,
-        prompts: Sequence[str],
-        references: torch.Tensor | None = None,
-    ) -> list[float]:
-        check_batch(self.name, images, prompts)
-        return finite_scores(self.name, cosines(self.network, images, prompts).tolist())
-
-    def image_features(self, images: torch.Tensor) -> npt.NDArray[np.float32]:
-        """(N, H, W, 3) -> (N, d) for `frechet_distance`."""
-        check_batch(self.name, images, [""] * len(images))
-        return self.network.images(images).numpy()
-
-    def unload(self) -> None:
-        self.network.unload()
+    def scale(self) -> float:
+        return 1.0

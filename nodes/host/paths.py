@@ -3,56 +3,62 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
 
-from ...ecad_search.errors import StorageError
+from ...ecad_search.errors import EcadError, StorageError
 from ...ecad_search.library import ScheduleLibrary
 
 PACK_FOLDER = Path(__file__).resolve().parents[2]
-SCHEDULES = "ecad_schedules"  # the host's name of models/ecad_schedules
-SCORERS = "image_reward"
-SCORER_ENDINGS = (".pt", ".safetensors", ".json", ".txt")
 
 
-def register_schedule_folder() -> None:
-    """Tell the host of models/ecad_schedules: extra_model_paths.yaml and GET /models know it."""
-    default = str(Path(folder_paths.models_dir) / SCHEDULES)
-    folder_paths.add_model_folder_path(SCHEDULES, default, is_default=True)
-    # A new name starts without extensions, which the host reads as "every file".
-    folder_paths.folder_names_and_paths[SCHEDULES][1].add(".json")
+@dataclass(frozen=True)
+class ModelFolder:
+    """models/`name`, which this pack adds to the host's folders for files with these endings."""
+
+    name: str
+    endings: tuple[str, ...]
+
+    def register(self) -> None:
+        """Tell the host of it: extra_model_paths.yaml, which may name it first, and GET /models."""
+        default = str(Path(folder_paths.models_dir) / self.name)
+        folder_paths.add_model_folder_path(self.name, default, is_default=True)
+        # A new name starts without extensions, which the host reads as "every file".
+        folder_paths.folder_names_and_paths[self.name][1].update(self.endings)
+
+    def paths(self) -> list[Path]:
+        """The folders of this name; new files go to the first."""
+        if self.name not in folder_paths.folder_names_and_paths:
+            self.register()
+        return [Path(folder) for folder in folder_paths.get_folder_paths(self.name)]
+
+    def files(self, *endings: str) -> list[str]:
+        """Its files, in sub-folders as well, with one of `endings`, or all of them."""
+        names = folder_paths.get_filename_list(self.name) if self.paths() else []
+        return [name for name in names if name.lower().endswith(endings or ("",))]
+
+    def file(self, name: str, *endings: str) -> Path:
+        """A file that `files` lists."""
+        found = name in self.files(*endings)
+        path = folder_paths.get_full_path(self.name, name) if found else None
+        if path is None:
+            raise StorageError(
+                f"There is no file '{name}' in models/{self.name}; put it there and refresh the "
+                "list."
+            )
+        return Path(path)
 
 
-def schedule_folders() -> list[Path]:
-    """The user's schedule folders; new schedules go to the first."""
-    if SCHEDULES not in folder_paths.folder_names_and_paths:
-        register_schedule_folder()
-    return [Path(folder) for folder in folder_paths.get_folder_paths(SCHEDULES)]
-
-
-def scorer_files(*endings: str) -> list[str]:
-    """Files with one of `endings` in models/image_reward."""
-    if SCORERS not in folder_paths.folder_names_and_paths:
-        default = str(Path(folder_paths.models_dir) / SCORERS)
-        folder_paths.add_model_folder_path(SCORERS, default, is_default=True)
-        folder_paths.folder_names_and_paths[SCORERS][1].update(SCORER_ENDINGS)
-    return [n for n in folder_paths.get_filename_list(SCORERS) if n.lower().endswith(endings)]
-
-
-def scorer_file(name: str) -> Path:
-    """A file that `scorer_files` listed."""
-    path = folder_paths.get_full_path(SCORERS, name) if name in scorer_files("") else None
-    if path is None:
-        raise StorageError(
-            f"There is no file '{name}' in models/{SCORERS}; put it there and refresh the list."
-        )
-    return Path(path)
+SCHEDULES = ModelFolder("ecad_schedules", (".json",))
+IMAGE_REWARD = ModelFolder("image_reward", (".pt", ".safetensors", ".json", ".txt"))
+SCORERS = ModelFolder("ecad_scorers", (".pt", ".pth", ".safetensors", ".bin", ".json"))
 
 
 def schedule_library() -> ScheduleLibrary:
     """The schedules that come with the pack and the user's own."""
-    return ScheduleLibrary(PACK_FOLDER / "schedules", schedule_folders())
+    return ScheduleLibrary(PACK_FOLDER / "schedules", SCHEDULES.paths())
 
 
 def results_folder() -> Path:
@@ -100,6 +106,15 @@ def confined(folder: Path, name: str, described: str) -> Path:
     if not path.is_relative_to(root):  # a link that leads out of the folder
         raise StorageError(f"'{name}' leads out of {described}; {expected}.")
     return path
+
+
+def result_name_problem(name: str) -> str:
+    """What is wrong with a name for `result_path`; nothing when it can be used."""
+    try:
+        confined(results_folder(), name, "ComfyUI's output/ecad folder")
+    except EcadError as error:
+        return str(error)
+    return ""
 
 
 def output_name(path: Path) -> str:

@@ -9,30 +9,39 @@ from typing import Any
 
 import comfy.model_management
 import comfy.sd1_clip
-import folder_paths
 import torch
+from comfy_api.latest import io
 
 from ...ecad_search.errors import StorageError
 from ...ecad_search.scorers.placement import Placement, StayOn
+from .paths import SCORERS
 
-FOLDER = "ecad_scorers"
 WEIGHTS = (".pt", ".pth", ".safetensors", ".bin")
-ENDINGS = {*WEIGHTS, ".json"}
+FOLDER = SCORERS.name
 ACTIVATIONS = 512 * 2**20  # bytes a batch may take besides the weights
 DEVICES = ["default", "cpu"]
 
 
+def device_input(size: str) -> io.Combo.Input:
+    """Where the network of `size` runs: see `placement`."""
+    return io.Combo.Input(
+        "device",
+        options=DEVICES,
+        default="default",
+        tooltip=(
+            f"Where the network runs ({size}). default moves it to the GPU while it judges and "
+            "back to main memory after."
+        ),
+    )
+
+
 def listed() -> list[str]:
-    if FOLDER not in folder_paths.folder_names_and_paths:
-        default = str(Path(folder_paths.models_dir) / FOLDER)
-        folder_paths.add_model_folder_path(FOLDER, default, is_default=True)
-        folder_paths.folder_names_and_paths[FOLDER][1].update(ENDINGS)
-    return folder_paths.get_filename_list(FOLDER)
+    return SCORERS.files()
 
 
 def weight_files() -> list[str]:
     """Files of weights in models/ecad_scorers and its sub-folders."""
-    return [name for name in listed() if name.lower().endswith(WEIGHTS)]
+    return SCORERS.files(*WEIGHTS)
 
 
 def model_folders() -> list[str]:
@@ -42,25 +51,18 @@ def model_folders() -> list[str]:
 
 
 def weight_file(name: str) -> Path:
-    path = folder_paths.get_full_path(FOLDER, name) if name in weight_files() else None
-    if path is None:
-        raise StorageError(
-            f"There is no file '{name}' in models/{FOLDER}; put it there and refresh the list."
-        )
-    return Path(path)
+    return SCORERS.file(name, *WEIGHTS)
 
 
 def model_folder(name: str) -> Path:
-    found = None
-    if name in model_folders():
-        config = next(n for n in listed() if Path(n) == Path(name) / "config.json")
-        found = folder_paths.get_full_path(FOLDER, config)
-    if found is None:
+    configs = (n for n in listed() if Path(n) == Path(name) / "config.json")
+    config = next(configs, None) if name in model_folders() else None
+    if config is None:
         raise StorageError(
             f"There is no folder '{name}' with a config.json in models/{FOLDER}; put it there and "
             "refresh the list."
         )
-    return Path(found).parent
+    return SCORERS.file(config).parent
 
 
 def tokenizer_beside(folder: Path) -> Path:

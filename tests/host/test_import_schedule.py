@@ -27,7 +27,7 @@ def schedules(comfy, pack, tmp_path, monkeypatch):
     folder.mkdir()
     paths = pack.module("nodes.host.paths")
     known = comfy.folder_paths.folder_names_and_paths
-    monkeypatch.setitem(known, paths.SCHEDULES, ([str(folder)], {".json"}))
+    monkeypatch.setitem(known, paths.SCHEDULES.name, ([str(folder)], {".json"}))
     return folder
 
 

@@ -18,7 +18,7 @@ def folder(comfy, pack, tmp_path, monkeypatch):
     """An empty models/ecad_schedules."""
     paths = pack.module("nodes.host.paths")
     known = comfy.folder_paths.folder_names_and_paths
-    monkeypatch.setitem(known, paths.SCHEDULES, ([str(tmp_path)], {".json"}))
+    monkeypatch.setitem(known, paths.SCHEDULES.name, ([str(tmp_path)], {".json"}))
     return tmp_path
 
 
