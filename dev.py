@@ -27,6 +27,7 @@ from devtools.bench import BENCHMARKS
 from devtools.console import StatusLine
 from devtools.environment import PACK_NAME, Environment, child_variables, prepare
 from devtools.problem import Problem, disk_full, means_disk_full
+from devtools.pytest_command import whole_run
 from devtools.server import Server, choose_port, is_free, make_base
 
 ROOT = Path(__file__).resolve().parent
@@ -153,7 +154,9 @@ def run_tests(options: argparse.Namespace) -> int:
             if subprocess.run(command, cwd=ROOT, env=variables).returncode:
                 failed.append(name)
         print("\npytest", flush=True)
-    pytest = [python, "-m", "pytest", *options.passed_on]
+        pytest, variables = whole_run(python, environment.comfyui)
+    else:
+        pytest = [python, "-m", "pytest", *options.passed_on]
     code = subprocess.run(pytest, cwd=ROOT, env=variables).returncode
     if failed:
         print(f"{' and '.join(failed)} found something, see above.", file=sys.stderr)

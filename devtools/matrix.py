@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .console import StatusLine, Stopwatch, duration
-from .environment import Environment, child_variables, prepare
+from .environment import Environment, prepare
 from .problem import Problem
+from .pytest_command import whole_run
 
 # The table is written between these two lines of a Markdown file.
 BEGIN, END = "<!-- matrix -->", "<!-- end of matrix -->"
@@ -72,10 +73,10 @@ def run_release(
     release = version_of(environment.comfyui)
     report, log = logs / f"{release}.xml", logs / f"{release}.log"
     report.unlink(missing_ok=True)
-    command = [environment.python, "-m", "pytest", "-m", "host", "-q", f"--junit-xml={report}"]
+    command, variables = whole_run(environment.python, environment.comfyui)
+    command += ["-m", "host", "-q", f"--junit-xml={report}"]
     if brief:
         command.append(f"--ignore={FAMILIES}")
-    variables = child_variables(COMFYUI_PATH=str(environment.comfyui))
     status.show(f"  ComfyUI {release} ... (details in {log})")
     with log.open("wb") as out:
         subprocess.run(command, cwd=root, env=variables, stdout=out, stderr=subprocess.STDOUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from comfy_api.latest import io, ui
 
 from ..ecad_search.core.front import Front
@@ -20,7 +21,8 @@ class FrontPlot(io.ComfyNode):
             category="ECAD",
             description=(
                 "Draws what a search found: the quality of every schedule on the front against its "
-                "cost, with the uncached run and the hand-made schedules for comparison."
+                "cost, with the uncached run and the hand-made schedules for comparison. Of a "
+                "search with several scorers, one picture for each."
             ),
             search_aliases=["pareto", "chart", "graph", "quality cost"],
             is_output_node=True,
@@ -49,5 +51,9 @@ class FrontPlot(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..ecad_search.drawing.front_plot import front_plot
 
-        image = as_image(front_plot(front, picked=picked, width=width))
-        return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
+        plots = [
+            as_image(front_plot(front.by_scorer(number), picked=picked, width=width))
+            for number in range(front.n_scorers)
+        ]
+        images = torch.cat(plots)
+        return io.NodeOutput(images, ui=ui.PreviewImage(images, cls=cls))

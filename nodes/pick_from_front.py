@@ -105,5 +105,9 @@ def facts_of(point: FrontPoint) -> str:
             f"{point.saving} than uncached",
             f"quality {point.quality:+.4f} ± {point.quality_stderr:.4f} to uncached "
             f"({point.samples} samples)",
+            *(
+                f"quality {quality.mean:+.4f} ± {quality.stderr:.4f} by scorer {number}"
+                for number, quality in enumerate(point.more_qualities, start=2)
+            ),
         )
     )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -259,6 +259,31 @@ class SearchNode(io.ComfyNode):
                         "busy and cost some images. Changing it is another search."
                     ),
                 ),
+                *(
+                    ScorerType.Input(
+                        name,
+                        optional=True,
+                        tooltip=(
+                            "Another scorer, as an objective of its own: the front has schedules "
+                            "that please one or the other. Costs images; to weigh them against "
+                            "each other yourself use ECAD Combine Scorers."
+                        ),
+                    )
+                    for name in ("second_scorer", "third_scorer")
+                ),
+                field(
+                    io.Int,
+                    "patience",
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Stop when the area under the front has grown by less than half a percent "
+                        "for this many images. 0 is never."
+                    ),
+                ),
             ],
             outputs=[
                 FrontType.Output(
@@ -301,6 +326,9 @@ class SearchNode(io.ComfyNode):
         workers: int = 1,
         ray_address: str = "",
         heat: int = 4,
+        second_scorer: Scorer | None = None,
+        third_scorer: Scorer | None = None,
+        patience: int = 0,
     ) -> io.NodeOutput:
         settings = SearchSettings(
             mode=mode,
@@ -308,6 +336,7 @@ class SearchNode(io.ComfyNode):
             images=images,
             minutes=minutes or None,
             generations=generations or None,
+            patience=patience or None,
             population=population or None,
             offspring=offspring or None,
             first_block=first_samples,
@@ -317,7 +346,10 @@ class SearchNode(io.ComfyNode):
             largest_cache_mib=largest_cache_mib or None,
         )
         renderer = Renderer(model, vae, calibration, sampler_settings)
+        scorers = [scorer, *(s for s in (second_scorer, third_scorer) if s is not None)]
         identity = {**renderer.identity(), "scorer": scorer.name}
+        if len(scorers) > 1:
+            identity["more_scorers"] = [another.name for another in scorers[1:]]
         seeds = [] if start_from is None else [start_from]
         if start_front is not None:
             seeds += [p.schedule for p in start_front.members if not p.is_reference]
@@ -338,8 +370,10 @@ class SearchNode(io.ComfyNode):
                     records,
                     seeds=seeds,
                     memory=cache_memory(renderer),
+                    scorers=len(scorers),
                 ),
                 evaluator=Evaluator(renderer, scorer),
+                scorers=scorers,
                 progress=NodeProgress(cls.hidden.unique_id if cls.hidden else None, images),
                 front_path=front_path,
                 name=name,
@@ -381,7 +415,8 @@ class SearchRun:
     """One queueing of the node: from where the journal stands to the end of the budget."""
 
     search: Search
-    evaluator: Evaluator
+    evaluator: Evaluator  # with the first of the scorers
+    scorers: Sequence[Scorer]
     progress: NodeProgress
     front_path: Path
     name: str = ""  # of the journal in output/ecad
@@ -439,7 +474,8 @@ class SearchRun:
                 with hire() as pool:
                     self.share(pool)
         finally:
-            self.evaluator.scorer.unload()
+            for scorer in self.scorers:
+                scorer.unload()
         front = self.save_front()
         self.report(force=True)
         log.info("ECAD: %s", self.summary())
@@ -451,12 +487,12 @@ class SearchRun:
         started = time.perf_counter()
         schedule = made_on(self.evaluator.renderer.sigmas, job.candidate.schedule)
 
-        def evaluate() -> tuple[list[float], Pictures]:
-            return self.evaluator.evaluate(
+        def render() -> Pictures:
+            return self.evaluator.pictures(
                 schedule, job.samples, lambda images: self.step(done + images)
             )
 
-        self.conclude(job, evaluate, lambda: time.perf_counter() - started)
+        self.conclude(job, schedule, self.evaluator, render, lambda: time.perf_counter() - started)
 
     def share(self, pool: WorkerPool) -> None:
         """Have workers render the jobs, several at a time; judge them here."""
@@ -482,17 +518,24 @@ class SearchRun:
             self.step(self.search.progress.images + sum(shared.images for _, _, shared in out))
             for entry in [entry for entry in out if entry[2].complete]:
                 out.remove(entry)
-                self.conclude(entry[0], partial(judged, evaluator, *entry), waited)
+                job, schedule, shared = entry
+                self.conclude(job, schedule, evaluator, shared.pictures, waited)
 
     def conclude(
         self,
         job: Job,
-        evaluate: Callable[[], tuple[list[float], Pictures]],
+        schedule: Schedule,
+        evaluator: Evaluator,
+        render: Callable[[], Pictures],
         seconds: Callable[[], float],
     ) -> None:
-        """Write down what `evaluate` gives, or why it gives nothing."""
+        """Write down what the scorers say of what `render` gives, or why there is nothing."""
         try:
-            scores, pictures = evaluate()
+            pictures = render()
+            scores = [
+                evaluator.by(scorer).judged(schedule, job.samples, pictures)
+                for scorer in self.scorers
+            ]
         except UnusableResult as error:
             return self.fail(job, str(error))
         except Exception as error:
@@ -500,7 +543,7 @@ class SearchRun:
             if not is_out_of_memory(error):
                 raise
             return self.fail(job, "out of memory")
-        self.search.tell(job, scores, seconds=seconds())
+        self.search.tell(job, *scores, seconds=seconds())
         if self.saved is None or keys_of(self.search.front) != keys_of(self.saved):
             self.save_front()
         self.show(job, pictures)
@@ -513,7 +556,7 @@ class SearchRun:
         self.search.fail(job, reason)
 
     def save_front(self) -> Front:
-        front = annotated(self.search.front, self.evaluator)
+        front = annotated(self.search.front, self.evaluator, self.scorers)
         front.save(self.front_path)
         self.saved = self.search.front
         return front
@@ -561,6 +604,7 @@ class SearchRun:
         now, front = self.search.progress, self.search.front
         return {
             "journal": self.name,
+            "scorers": [scorer.name for scorer in self.scorers],
             "generation": now.generation,
             "images": now.images,
             "images_budget": now.images_budget,
@@ -599,14 +643,6 @@ def keep_workflow(path: Path, prompt: Any, node: str | None, name: str) -> None:
     write_atomically(path, text)
 
 
-def judged(
-    evaluator: SharedEvaluator, job: Job, schedule: Schedule, shared: SharedJob
-) -> tuple[list[float], Pictures]:
-    """What `Evaluator.evaluate` gives, of pictures that are rendered already."""
-    pictures = shared.pictures()
-    return evaluator.judged(schedule, job.samples, pictures), pictures
-
-
 def described(point: FrontPoint) -> dict[str, Any]:
     return {
         "key": point.schedule.key,
@@ -615,6 +651,7 @@ def described(point: FrontPoint) -> dict[str, Any]:
         "speedup": point.speedup,
         "quality": point.quality,
         "quality_stderr": point.quality_stderr,
+        "more_qualities": [[quality.mean, quality.stderr] for quality in point.more_qualities],
     }
 
 
@@ -646,7 +683,7 @@ def stated(sigmas: Any) -> dict[str, list[float]]:
     return {"sigmas": levels} if falling else {}
 
 
-def annotated(front: Front, evaluator: Evaluator) -> Front:
+def annotated(front: Front, evaluator: Evaluator, scorers: Sequence[Scorer]) -> Front:
     """The front whose schedules also say on which model and sampling they were found."""
     renderer = evaluator.renderer
     settings, calibration = renderer.settings, renderer.calibration
@@ -666,14 +703,16 @@ def annotated(front: Front, evaluator: Evaluator) -> Front:
         "model": {"fingerprint": identity.get("model", ""), "family": renderer.architecture.family},
     }
     scored = {
-        "scorer": evaluator.scorer.name,
         "prompts": calibration.prompts.source,
         "seeds_per_prompt": calibration.prompts.seeds_per_prompt,
     }
 
     def with_origin(point: FrontPoint) -> FrontPoint:
+        names = iter([scorer.name for scorer in scorers])
         objectives = [
-            {**objective, **scored} if objective.get("name") == "quality" else objective
+            {**objective, "scorer": next(names), **scored}
+            if objective.get("name") == "quality"
+            else objective
             for objective in point.schedule.info.get("objectives", [])
         ]
         info = {**point.schedule.info, **found, "objectives": objectives}

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def as_json(point: FrontPoint) -> dict[str, Any]:
         "quality": point.quality,
         "quality_stderr": point.quality_stderr,
         "mean_score": point.mean_score,
+        "more_qualities": [asdict(quality) for quality in point.more_qualities],
         "samples": point.samples,
         "is_reference": point.is_reference,
         "within_limits": point.within_limits,
@@ -100,7 +102,11 @@ def as_json(point: FrontPoint) -> dict[str, Any]:
 
 def front_table(points: Sequence[FrontPoint], knee: FrontPoint | None) -> str:
     """One line for each; the knee has a star."""
-    header = ["", "schedule", "speed-up", "MACs left", "quality", "+-", "samples", "key"]
+    more = len(points[0].more_qualities) if points else 0
+    header = ["", "schedule", "speed-up", "MACs left", "quality", "+-"]
+    for number in range(2, 2 + more):
+        header += [f"quality {number}", "+-"]
+    header += ["samples", "key"]
     rows = [
         [
             "*" if knee is not None and point.schedule.key == knee.schedule.key else "",
@@ -109,12 +115,17 @@ def front_table(points: Sequence[FrontPoint], knee: FrontPoint | None) -> str:
             f"{point.macs_share:.1%}",
             f"{point.quality:+.4g}",
             f"{point.quality_stderr:.2g}",
+            *(
+                text
+                for quality in point.more_qualities
+                for text in (f"{quality.mean:+.4g}", f"{quality.stderr:.2g}")
+            ),
             str(point.samples),
             point.schedule.key,
         ]
         for point in points
     ]
-    return table(header, rows, left=(0, 1, 7))
+    return table(header, rows, left=(0, 1, len(header) - 1))
 
 
 def _front(options: argparse.Namespace) -> None:

@@ -34,6 +34,7 @@ STOPPED = 130  # exit status, as of a program that Ctrl-C ended
 OVERRIDES: list[tuple[str, type, str]] = [
     ("images", int, "budget: pictures to render"),
     ("minutes", float, "budget: time of rendering and scoring"),
+    ("patience", int, "stop when the front has not grown for this many images"),
     ("generations", int, "budget: generations"),
     ("workers", int, "workers that render at a time, each on a GPU (needs Ray)"),
     ("ray_address", str, "Ray cluster to use, such as ray-head:6379"),

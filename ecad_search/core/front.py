@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,15 @@ NUMBERS = ("cost", "quality", "quality_stderr", "mean_score")
 
 
 @dataclass(frozen=True)
+class Quality:
+    """What one scorer says: mean difference to the uncached run, its error, and the raw mean."""
+
+    mean: float
+    stderr: float
+    mean_score: float
+
+
+@dataclass(frozen=True)
 class FrontPoint:
     """One schedule and what it was measured to do.
 
@@ -32,9 +41,11 @@ class FrontPoint:
     and `seconds` what one picture is predicted to take.
     `quality` is the mean difference of the scores to the uncached run on the same prompts and
     seeds (0 is as good as uncached, higher is better) and `quality_stderr` its standard error;
-    `mean_score` is the raw mean. `is_reference` marks hand-made schedules shown for comparison.
-    `cache_bytes` is the most its stored values take at once for one picture, None if unknown. What
-    is not `within_limits` takes more than the search allowed: it is shown, but never a member.
+    `mean_score` is the raw mean. A search with several scorers has these of the first, and those of
+    the others in `more_qualities`; each is an objective of its own. `is_reference` marks hand-made
+    schedules shown for comparison. `cache_bytes` is the most its stored values take at once for one
+    picture, None if unknown. What is not `within_limits` takes more than the search allowed: it is
+    shown, but never a member.
     """
 
     schedule: Schedule
@@ -48,6 +59,25 @@ class FrontPoint:
     within_limits: bool = True
     relative_macs: float | None = None
     seconds: float | None = None
+    more_qualities: tuple[Quality, ...] = ()
+
+    @property
+    def qualities(self) -> tuple[float, ...]:
+        """By every scorer, the first one first."""
+        return self.quality, *(quality.mean for quality in self.more_qualities)
+
+    def by_scorer(self, number: int) -> FrontPoint:
+        """As one scorer sees it, counted from 0."""
+        if number == 0:
+            return replace(self, more_qualities=())
+        own = self.more_qualities[number - 1]
+        return replace(
+            self,
+            quality=own.mean,
+            quality_stderr=own.stderr,
+            mean_score=own.mean_score,
+            more_qualities=(),
+        )
 
     @property
     def speedup(self) -> float:
@@ -74,7 +104,10 @@ class FrontPoint:
 
     def describe(self) -> str:
         """For errors, logs and list rows: "2.41x, quality -0.012 ± 0.004"."""
-        return f"{self.speedup:.2f}x, quality {self.quality:+.4g} ± {self.quality_stderr:.2g}"
+        found = [(self.quality, self.quality_stderr)]
+        found += [(quality.mean, quality.stderr) for quality in self.more_qualities]
+        told = " and ".join(f"{mean:+.4g} ± {error:.2g}" for mean, error in found)
+        return f"{self.speedup:.2f}x, quality {told}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +128,7 @@ class Front:
             known = unique.get(point.schedule.key)
             if known is None or (point.is_reference and not known.is_reference):
                 unique[point.schedule.key] = point
-        ordered = sorted(unique.values(), key=lambda p: (p.cost, -p.quality, p.schedule.key))
+        ordered = sorted(unique.values(), key=lambda p: (p.cost, *_losses(p), p.schedule.key))
         kept = set(_front_of(ordered))
         return cls(
             tuple(p for i, p in enumerate(ordered) if i in kept or p.is_reference),
@@ -111,6 +144,19 @@ class Front:
     def references(self) -> tuple[FrontPoint, ...]:
         return tuple(point for point in self.points if point.is_reference)
 
+    @property
+    def n_scorers(self) -> int:
+        return len(self.points[0].qualities) if self.points else 1
+
+    def by_scorer(self, number: int) -> Front:
+        """All points as one scorer, counted from 0, sees them; its own front is in `members`."""
+        if not 0 <= number < self.n_scorers:
+            raise SearchError(
+                f"This front has the qualities of {self.n_scorers} scorers, scorer {number + 1} "
+                f"was asked for. Choose one from 1 to {self.n_scorers}."
+            )
+        return Front(tuple(point.by_scorer(number) for point in self.points), self.info)
+
     def __len__(self) -> int:
         return len(self.points)
 
@@ -118,23 +164,30 @@ class Front:
         return iter(self.points)
 
     def pick_speedup(self, target: float) -> FrontPoint:
-        """The best quality at `target` times fewer MACs (or seconds) or more."""
+        """The best quality at `target` times fewer MACs (or seconds) or more.
+
+        With several scorers the best is that whose worst quality is best, each measured by how far
+        it ranges over the front.
+        """
         _require_number("speed-up", target)
         # A target typed from the screen is rounded; do not fail on its last digit.
         return self._best_of(
             [p for p in self._choices() if p.speedup >= target * (1 - 1e-3)],
-            by=lambda p: (p.quality, p.speedup),
+            by=lambda p: (self._worth(p), p.speedup),
             wish=f"is {target:g} times cheaper than the uncached run",
             best=max(self._choices(), key=lambda p: p.speedup),
             advice="Lower the target, or search longer",
         )
 
     def pick_quality(self, minimum: float) -> FrontPoint:
-        """The fastest point whose quality (difference to uncached) is at least `minimum`."""
+        """The fastest point whose quality (difference to uncached) is at least `minimum`.
+
+        Of several scorers the first one's quality is meant.
+        """
         _require_number("minimum quality", minimum)
         return self._best_of(
             [p for p in self._choices() if p.quality >= minimum],
-            by=lambda p: (p.speedup, p.quality),
+            by=lambda p: (p.speedup, self._worth(p)),
             wish=f"has a quality of at least {minimum:g} relative to the uncached run",
             best=max(self._choices(), key=lambda p: p.quality),
             advice="Lower the minimum, or search longer",
@@ -147,10 +200,10 @@ class Front:
             # No bend to find: the cheapest is what caching is for.
             return min(choices, key=lambda p: p.cost)
         cost = np.array([p.cost for p in choices])
-        loss = -np.array([p.quality for p in choices])
+        loss = -np.array([p.qualities for p in choices])
         x = (cost - cost.min()) / max(float(np.ptp(cost)), 1e-12)
-        y = (loss - loss.min()) / max(float(np.ptp(loss)), 1e-12)
-        return choices[int(np.argmin(x + y))]
+        y = (loss - loss.min(axis=0)) / np.maximum(np.ptp(loss, axis=0), 1e-12)
+        return choices[int(np.argmin(x + y.max(axis=1)))]
 
     def pick_key(self, key: str) -> FrontPoint:
         """The point of the schedule with this `Schedule.key`, a hand-made one included."""
@@ -179,6 +232,14 @@ class Front:
         if min_quality is not None:
             return self.pick_quality(min_quality)
         return self.pick_knee()
+
+    def _worth(self, point: FrontPoint) -> float:
+        """The quality; of several the worst, each in its range over the front."""
+        if not point.more_qualities:
+            return point.quality
+        found = np.array([p.qualities for p in self._choices()])
+        ranges = np.maximum(np.ptp(found, axis=0), 1e-12)
+        return float(((np.array(point.qualities) - found.max(axis=0)) / ranges).min())
 
     def _choices(self) -> Sequence[FrontPoint]:
         if not self.members:
@@ -248,13 +309,16 @@ class Front:
                 f"{source} is a broken front file: 'points' must be a list and 'info' an object. "
                 "Export it again from its search."
             )
-        return cls(
-            tuple(
-                _point(entry, f"point {number} of {source}")
-                for number, entry in enumerate(points, start=1)
-            ),
-            info,
+        read = tuple(
+            _point(entry, f"point {number} of {source}")
+            for number, entry in enumerate(points, start=1)
         )
+        if len({len(point.qualities) for point in read}) > 1:
+            raise ScheduleError(
+                f"{source} is a broken front file: its points differ in the number of scorers. "
+                "Export it again from its search."
+            )
+        return cls(read, info)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_json` as a whole or not at all."""
@@ -280,8 +344,14 @@ def _front_of(points: Sequence[FrontPoint]) -> list[int]:
     allowed = [i for i, point in enumerate(points) if point.within_limits]
     if not allowed:
         return []
-    kept = pareto.front_indices([[points[i].cost, -points[i].quality] for i in allowed])
+    kept = pareto.front_indices(
+        [[points[i].cost, *(-quality for quality in points[i].qualities)] for i in allowed]
+    )
     return [allowed[i] for i in kept]
+
+
+def _losses(point: FrontPoint) -> list[float]:
+    return [-quality for quality in point.qualities]
 
 
 def _extras(point: FrontPoint) -> dict[str, Any]:
@@ -294,6 +364,11 @@ def _extras(point: FrontPoint) -> dict[str, Any]:
             found[name] = getattr(point, name)
     if not point.within_limits:
         found["within_limits"] = False
+    if point.more_qualities:
+        found["more_qualities"] = [
+            dict(zip(NUMBERS[1:], astuple(quality), strict=True))
+            for quality in point.more_qualities
+        ]
     return found
 
 
@@ -302,13 +377,9 @@ def _require_number(name: str, value: float) -> None:
         raise SearchError(f"The {name} is {value!r}; expected a finite number.")
 
 
-def _point(entry: Any, source: str) -> FrontPoint:
-    if not isinstance(entry, dict):
-        raise ScheduleError(
-            f"{source} is {type(entry).__name__}, expected an object. Export the front again."
-        )
-    numbers: dict[str, float] = {}
-    for name in NUMBERS:
+def _numbers(entry: Mapping[str, Any], names: Sequence[str], source: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name in names:
         value = entry.get(name)
         if (
             isinstance(value, bool)
@@ -319,7 +390,28 @@ def _point(entry: Any, source: str) -> FrontPoint:
                 f"Field '{name}' of {source} is {value!r}, expected a finite number. "
                 "Export the front again."
             )
-        numbers[name] = float(value)
+        found[name] = float(value)
+    return found
+
+
+def _more_qualities(entry: Any, source: str) -> tuple[Quality, ...]:
+    if not isinstance(entry, list) or not all(isinstance(quality, dict) for quality in entry):
+        raise ScheduleError(
+            f"Field 'more_qualities' of {source} is {entry!r:.60}, expected a list of objects. "
+            "Export the front again."
+        )
+    return tuple(
+        Quality(*_numbers(quality, NUMBERS[1:], f"{source}, quality {number}").values())
+        for number, quality in enumerate(entry, start=2)
+    )
+
+
+def _point(entry: Any, source: str) -> FrontPoint:
+    if not isinstance(entry, dict):
+        raise ScheduleError(
+            f"{source} is {type(entry).__name__}, expected an object. Export the front again."
+        )
+    numbers = _numbers(entry, NUMBERS, source)
     samples, is_reference = entry.get("samples"), entry.get("is_reference", False)
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise ScheduleError(
@@ -355,5 +447,6 @@ def _point(entry: Any, source: str) -> FrontPoint:
         is_reference=is_reference,
         cache_bytes=stored,
         within_limits=within,
+        more_qualities=_more_qualities(entry.get("more_qualities", []), source),
         **numbers,
     )

@@ -49,6 +49,7 @@ def recorded_search(path: str | os.PathLike[str]) -> Search:
             Workload(**header["workload"]),
             samples,
             journal,
+            scorers=header.get("scorers", 1),
         )
     except (KeyError, TypeError, ValueError, ModelMismatchError) as error:
         raise JournalError(

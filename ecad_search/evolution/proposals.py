@@ -7,7 +7,7 @@ to the front if one random draw from the model were the truth. So the uncertain 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -98,39 +98,52 @@ def gains(costs: Floats, losses: Floats, front: Floats, reference: Floats) -> Fl
 
 
 def choose(
-    pool: list[Proposal],
     costs: Floats,
-    prediction: Prediction,
+    predictions: Sequence[Prediction],
     front: Floats,
     n: int,
     rng: np.random.Generator,
     *,
-    useful_loss: float | None = None,
+    useful_losses: Floats,
 ) -> list[int]:
-    """Indices into `pool`, best first: each adds most to the front under a draw of its own.
+    """Up to `n` indices into a pool of proposals, best first, of which these are the costs.
 
-    What loses more than `useful_loss` adds nothing; None: more than the worst of the front.
+    Each adds most to the front (k, 1 + scorers) under a draw of its own from the models, one model
+    for each scorer. What loses more than `useful_losses` (scorers,) adds nothing; where that is
+    infinite, what loses more than the worst of the front.
 
     Every other choice measures loss by its square root: it looks for small losses at small
-    speed-ups, which a plain area would give up for large ones at the fast end.
+    speed-ups, which a plain area would give up for large ones at the fast end. Of several scorers
+    the one that minds most counts, weighed at random for each choice: over many choices this
+    serves the volume under all of them (Golovin and Zhang 2020, arXiv:2006.04655).
     """
     chosen: list[int] = []
     front = front.copy()
+    worst = np.where(np.isinf(useful_losses), front[:, 1:].max(axis=0) * 1.05, useful_losses)
+    worst = np.maximum(worst, 1e-9)
     for slot in range(n):
-        losses = -prediction.draw(rng)
+        losses = -np.column_stack([prediction.draw(rng) for prediction in predictions])
         bend = np.sqrt if slot % 2 else np.asarray
-        worst = front[:, 1].max() * 1.05 if useful_loss is None else useful_loss
-        limit = np.array([1.0, float(bend(np.maximum(worst, 1e-9)))])
-        shown = np.column_stack([front[:, 0], bend(np.maximum(front[:, 1], 0.0))])
-        gain = gains(costs, bend(np.maximum(losses, 0.0)), shown, limit)
+        weights = np.ones(1)
+        if len(predictions) > 1:
+            weights = rng.exponential(size=len(predictions))
+            weights /= weights.max()
+
+        shown = np.column_stack([front[:, 0], _felt(front[:, 1:] / worst, weights, bend)])
+        gain = gains(costs, _felt(losses / worst, weights, bend), shown, np.ones(2))
         gain[chosen] = -1.0
         best = int(np.argmax(gain))
         if gain[best] <= 0.0:
-            free = [i for i in range(len(pool)) if i not in chosen]
+            free = [i for i in range(len(costs)) if i not in chosen]
             if not free:
                 break
             best = int(rng.choice(free))
         chosen.append(best)
-        taken = np.array([[costs[best], max(float(losses[best]), 0.0)]])
+        taken = np.array([[costs[best], *np.maximum(losses[best], 0.0)]])
         front = np.concatenate([front, taken])
     return chosen
+
+
+def _felt(losses: Floats, weights: Floats, bend: Callable[[Floats], Floats]) -> Floats:
+    """(n,) the largest of the weighted losses (n, scorers)."""
+    return (bend(np.maximum(losses, 0.0)) * weights).max(axis=1)

@@ -53,24 +53,28 @@ def is_dominated(
     rivals: Sequence[tuple[float, Floats]],
     *,
     confidence: float,
-    usual_variance: float | None,
+    usual_variances: Sequence[float | None],
 ) -> bool:
-    """Whether some fully scored rival (cost, scores of all samples) surely beats the first scores.
+    """Whether some rival (cost, (scorers, samples) scores) surely beats (scorers, n) first scores.
 
-    Surely: it costs no more, and its lead on the shared samples would be as large by chance with
-    probability 1 - `confidence` at most.
+    Surely: it costs no more, and its lead by every scorer on the shared samples would be as large
+    by chance with probability 1 - `confidence` at most.
     """
-    n = len(scores)
+    n = scores.shape[1]
     threshold = NormalDist().inv_cdf(min(confidence, 1 - 1e-12))
     cheap = [rival_scores for rival_cost, rival_scores in rivals if rival_cost <= cost]
     if not cheap:
         return False
     whole = np.stack(cheap)
-    leads = whole[:, :n] - scores
-    means = leads.mean(axis=1)
+    leads = whole[:, :, :n] - scores
+    means = leads.mean(axis=2)
+
+    def is_sure(lead: Floats, mean: float, usual: float | None) -> bool:
+        return mean >= threshold * standard_error(lead, whole.shape[2], usual)
+
     return any(
-        means[i] >= threshold * standard_error(leads[i], whole.shape[1], usual_variance)
-        for i in np.flatnonzero(means > 0)
+        all(map(is_sure, leads[i], means[i], usual_variances))
+        for i in np.flatnonzero((means > 0).all(axis=1))
     )
 
 

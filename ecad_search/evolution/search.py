@@ -7,8 +7,8 @@ fold over the journal's records, so a `Search` made on an old journal stands whe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..core import cost, pareto, presets
 from ..core.architecture import Architecture, Workload
-from ..core.front import Front, FrontPoint
+from ..core.front import Front, FrontPoint, Quality
 from ..core.latency import Latency, TimeCost
 from ..core.schedule import Schedule
 from ..errors import JournalError, ScorerError, SearchError
@@ -29,9 +29,12 @@ from .seeding import Seed
 from .settings import SearchSettings
 from .surrogate import MOST_OBSERVATIONS, Features, Surrogate
 
+Floats = npt.NDArray[np.float64]
+
 # What `tell` decided, as it stands in the journal.
 MORE, DROPPED, SCORED = "more", "dropped", "scored"
 USEFUL_LOSS = 3.0  # times the loss of the worst hand-made schedule
+GROWTH = 0.005  # of the area under the front, less than which is none
 MOST_BARREN = 20  # generations in a row without a new schedule before the search gives up
 
 
@@ -68,22 +71,23 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class _Paired:
-    """Scores (n,), their differences to the uncached run's, and what these come to.
+    """What a candidate loses by each scorer: mean and variance of the differences to uncached.
 
     Kept, for every candidate is compared with all others again and again.
     """
 
-    scores: npt.NDArray[np.float64]
-    differences: npt.NDArray[np.float64]
-    loss: float
-    variance: float
+    losses: Floats  # (scorers,)
+    variances: Floats  # (scorers,)
 
     @classmethod
-    def of(cls, scores: Sequence[float], uncached: Sequence[float]) -> _Paired:
-        own = np.asarray(scores, dtype=np.float64)
-        differences = own - np.asarray(uncached[: len(own)], dtype=np.float64)
-        variance = float(differences.var(ddof=1)) if len(own) > 1 else 0.0
-        return cls(own, differences, -float(differences.mean()), variance)
+    def of(cls, scores: Floats, uncached: Floats) -> _Paired:
+        """Of (scorers, n) scores and those of the uncached run, n or more."""
+        differences = scores - uncached[:, : scores.shape[1]]
+        alone = scores.shape[1] == 1
+        return cls(
+            -differences.mean(axis=1),
+            np.zeros(len(scores)) if alone else differences.var(axis=1, ddof=1),
+        )
 
 
 @dataclass
@@ -96,14 +100,18 @@ class _Entry:
     candidate: Candidate
     cost: float
     is_reference: bool
+    scores: Floats  # (scorers, samples so far)
     cache_bytes: int | None = None
     allowed: bool = True
-    scores: list[float] = field(default_factory=list)
     verdict: str = ""
     failed: str = ""
-    pending: bool = False
     paired: _Paired | None = None
     point: FrontPoint | None = None  # made when it is first asked for
+
+    @property
+    def done(self) -> int:
+        """How many samples it has been scored on."""
+        return self.scores.shape[1]
 
     @property
     def is_open(self) -> bool:
@@ -130,7 +138,8 @@ class Search:
     The first job is always the uncached run: its scores are what all others are compared with.
     `n_samples` is the number of calibration samples (prompts x seeds), in an order whose every
     prefix is as varied as can be. `seeds` are schedules to start from besides the built-in ones.
-    `memory` tells what stored values take; a limit on that needs it.
+    `memory` tells what stored values take; a limit on that needs it. With several `scorers` each
+    is an objective of its own: the front has all that is beaten in none of them at its cost.
 
     Several workers may ask before the first one tells, and tell in any order: what is told counts
     in the order of asking, so that the course of a search does not depend on how many they are.
@@ -149,12 +158,14 @@ class Search:
         *,
         seeds: Sequence[Schedule] = (),
         memory: CacheMemory | None = None,
+        scorers: int = 1,
     ) -> None:
         self.settings = settings
         self.architecture = architecture
         self.steps = steps
         self.workload = workload
         self.n_samples = n_samples
+        self.n_scorers = scorers
         self.journal = journal
         self._seeds = [Seed(self._fitted(schedule), "given") for schedule in seeds]
         self._check_size()
@@ -169,6 +180,7 @@ class Search:
             Candidate(uncached.key, uncached, 0, "uncached"),
             cost=1.0,
             is_reference=True,
+            scores=self._no_scores(),
             cache_bytes=None if memory is None else memory.of(uncached),
         )
         self._entries: dict[str, _Entry] = {uncached.key: self._uncached}
@@ -184,6 +196,9 @@ class Search:
         self._images = 0
         self._exhausted = False
         self._front: Front | None = None
+        self._kept: list[_Entry] = []  # what can be on it, and the references
+        self._area = 0.0  # under it, summed over the scorers, when it last grew
+        self._grown_at = 0  # images
         journal.begin(self._header())
         for number, record in enumerate(journal.records, start=2):
             try:
@@ -258,10 +273,15 @@ class Search:
             self._raise_if_all_failed()
             self._breed()
 
-    def tell(self, job: Job, scores: Sequence[float], *, seconds: float = 0.0) -> None:
-        """Write down the raw score of each sample of `job`, in the same order."""
+    def tell(
+        self, job: Job, scores: Sequence[float], *more: Sequence[float], seconds: float = 0.0
+    ) -> None:
+        """Write down the raw score of each sample of `job`, in the same order, by every scorer."""
         out = self._out_of(job)
+        self._require_scorers(1 + len(more))
         out.answer = {"scores": self._checked_scores(job, scores)}
+        if more:
+            out.answer["more"] = [self._checked_scores(job, values) for values in more]
         out.seconds = seconds
         self._write_answers()
 
@@ -269,7 +289,7 @@ class Search:
         """Take the job's candidate out of the race (out of memory, no usable score); journaled."""
         out = self._out_of(job)
         if job.candidate is self._uncached.candidate:
-            self._put_back(out)
+            self._out.remove(out)
             raise SearchError(
                 f"The uncached run failed ({reason}), so there is nothing to compare schedules "
                 "with. Make it work without a schedule first (smaller batch or picture, another "
@@ -280,8 +300,8 @@ class Search:
 
     @property
     def finished(self) -> bool:
-        """True when no job is out and none is left: budget spent, or every schedule tried."""
-        if any(entry.pending for entry in self._entries.values()):
+        """True when no job is out and none is left: budget spent, stalled, or all was tried."""
+        if self._is_waiting:
             return False
         if self._time_is_up:
             return True
@@ -294,7 +314,7 @@ class Search:
         """The front of the candidates scored on all samples, with the references beside it."""
         if self._front is None:
             self._front = Front.of(
-                map(self._point, self._undominated()),
+                map(self._point, self._kept),
                 {
                     "search": self.settings.hash,
                     "mode": self.settings.mode,
@@ -412,7 +432,11 @@ class Search:
             "samples": self.n_samples,
             "seeds": [seed.schedule.key for seed in self._seeds],
             **({} if self._limit is None else {"cache": dict(self._limit.memory.terms)}),
+            **({} if self.n_scorers == 1 else {"scorers": self.n_scorers}),
         }
+
+    def _no_scores(self) -> Floats:
+        return np.empty((self.n_scorers, 0))
 
     # --- the fold over the journal ---------------------------------------------------------------
 
@@ -435,17 +459,25 @@ class Search:
             return
         entry = self._entries[record["key"]]
         start, stop = record["samples"]
-        if start != len(entry.scores) or not entry.is_open:
-            raise ValueError(f"candidate {record['key']} has {len(entry.scores)} scores")
+        if start != entry.done or not entry.is_open:
+            raise ValueError(f"candidate {record['key']} has {entry.done} scores")
         self._images += stop - start
         if "failed" in record:
             entry.failed = record["failed"]
             return
-        if len(record["scores"]) != stop - start:
-            raise ValueError(f"{len(record['scores'])} scores for samples {start} to {stop - 1}")
-        entry.scores += [float(score) for score in record["scores"]]
+        found = self._scores_of(record)
+        if found.shape != (self.n_scorers, stop - start):
+            raise ValueError(f"scores of the shape {found.shape} for samples {start} to {stop - 1}")
+        entry.scores = np.hstack([entry.scores, found])
         entry.verdict = record["verdict"]
         entry.paired = _Paired.of(entry.scores, self._uncached.scores)
+        if entry.is_scored:
+            self._keep(entry)
+
+    @staticmethod
+    def _scores_of(answer: Mapping[str, Any]) -> Floats:
+        """(scorers, samples)."""
+        return np.array([answer["scores"], *answer.get("more", [])], dtype=np.float64)
 
     def _begin_start(self, record: dict[str, Any]) -> None:
         if not self.awaits_start:
@@ -509,6 +541,7 @@ class Search:
             Candidate(schedule.key, schedule, generation, origin),
             cost=self._share(schedule),
             is_reference=is_reference,
+            scores=self._no_scores(),
             cache_bytes=cache_bytes,
             allowed=mib is None or (cache_bytes is not None and cache_bytes <= mib * MIB),
         )
@@ -539,9 +572,8 @@ class Search:
         entry = self._next_entry()
         if entry is None:
             return None
-        entry.pending = True
         samples = racing.next_block(
-            len(entry.scores),
+            entry.done,
             self.n_samples,
             first_block=self.settings.first_block,
             racing=self._is_racing and entry is not self._uncached,
@@ -556,9 +588,9 @@ class Search:
             heat = members[start : start + self.settings.heat]
             racing_on = [entry for entry in heat if entry.is_open and self._may_work_on(entry)]
             if racing_on:
-                fewest = min(len(entry.scores) for entry in racing_on)
-                level = [entry for entry in racing_on if len(entry.scores) == fewest]
-                return next((entry for entry in level if not entry.pending), None)
+                fewest = min(entry.done for entry in racing_on)
+                level = [entry for entry in racing_on if entry.done == fewest]
+                return next((entry for entry in level if not self._is_out(entry)), None)
             if self._is_waiting:  # what comes next depends on what is left of the budget
                 return None
         return None
@@ -583,14 +615,11 @@ class Search:
                 **answer,
             }
             if "scores" in answer:
-                record["verdict"] = self._judge(out.entry, out.entry.scores + answer["scores"])
+                whole = np.hstack([out.entry.scores, self._scores_of(answer)])
+                record["verdict"] = self._judge(out.entry, whole)
             self.journal.append(record, seconds=out.seconds)
             self._apply(record)
-            self._put_back(out)
-
-    def _put_back(self, out: _Out) -> None:
-        self._out.remove(out)
-        out.entry.pending = False
+            self._out.remove(out)
 
     @property
     def _is_racing(self) -> bool:
@@ -598,7 +627,10 @@ class Search:
 
     @property
     def _is_waiting(self) -> bool:
-        return any(entry.pending for entry in self._entries.values())
+        return bool(self._out)
+
+    def _is_out(self, entry: _Entry) -> bool:
+        return any(out.entry is entry for out in self._out)
 
     @property
     def _time_is_up(self) -> bool:
@@ -607,21 +639,21 @@ class Search:
 
     def _may_work_on(self, entry: _Entry) -> bool:
         """A candidate that was begun is finished; a new one is begun only if it can be."""
-        return bool(entry.scores) or entry.pending or self._has_room_for_new
+        return entry.done > 0 or self._is_out(entry) or self._has_room_for_new
 
     @property
     def _has_room_for_new(self) -> bool:
         reserved = sum(
-            self.n_samples - len(entry.scores)
+            self.n_samples - entry.done
             for entry in self._entries.values()
-            if entry.is_open and (entry.scores or entry.pending)
+            if entry.is_open and (entry.done or self._is_out(entry))
         )
         return self._images + reserved + self.n_samples <= self.settings.images
 
     @property
     def _may_breed(self) -> bool:
         limit = self.settings.generations
-        return limit is None or self._generation < limit
+        return (limit is None or self._generation < limit) and not self._has_stalled
 
     def _checked_scores(self, job: Job, scores: Sequence[float]) -> list[float]:
         values = [float(score) for score in scores]
@@ -639,31 +671,46 @@ class Search:
                 )
         return values
 
-    def _judge(self, entry: _Entry, scores: list[float]) -> str:
-        if len(scores) == self.n_samples:
+    def _require_scorers(self, given: int) -> None:
+        if given != self.n_scorers:
+            raise ScorerError(
+                f"Scores of {given} scorers were told, this search has {self.n_scorers}. Tell one "
+                "list for each."
+            )
+
+    def _judge(self, entry: _Entry, scores: Floats) -> str:
+        """What becomes of `entry` with these scores, (scorers, samples so far)."""
+        done = scores.shape[1]
+        if done == self.n_samples:
             return SCORED
         if not self._is_racing or entry is self._uncached:
             return MORE
-        rivals = [
-            (rival.cost, rival.paired.scores)
-            for rival in self._entries.values()
-            if rival.paired is not None and rival.is_scored and rival.allowed
-        ]
-        limit = self._useful_loss()
-        if limit is not None and racing.is_hopeless(
-            np.asarray(scores) - np.asarray(self._uncached.scores[: len(scores)]),
-            -limit,
-            self.n_samples,
-            confidence=self.settings.confidence,
-            usual_variance=self._usual_variance(),
-        ):
+        usual = self._usual_variances()
+        hopeless = (
+            racing.is_hopeless(
+                own - uncached[:done],
+                -limit,
+                self.n_samples,
+                confidence=self.settings.confidence,
+                usual_variance=variance,
+            )
+            for own, uncached, limit, variance in zip(
+                scores, self._uncached.scores, self._useful_losses(), usual, strict=True
+            )
+        )
+        if any(hopeless):
             return DROPPED
+        rivals = [
+            (rival.cost, rival.scores)
+            for rival in self._entries.values()
+            if rival.is_scored and rival.allowed
+        ]
         dominated = racing.is_dominated(
-            np.asarray(scores),
+            scores,
             entry.cost,
             rivals,
             confidence=self.settings.confidence,
-            usual_variance=self._usual_variance(),
+            usual_variances=usual,
         )
         return DROPPED if dominated else MORE
 
@@ -673,40 +720,66 @@ class Search:
         assert entry.paired is not None, "only candidates with scores are compared"
         return entry.paired
 
-    def _undominated(self) -> list[_Entry]:
-        """All that can be on the front, ties included, and the references."""
-        scored = [entry for entry in self._entries.values() if entry.is_scored]
-        kept, least = [], math.inf
-        for entry in sorted(scored, key=self._objectives):
-            loss = self._paired(entry).loss
-            if entry.is_reference or not entry.allowed or loss <= least:
-                kept.append(entry)
-            if entry.allowed:
-                least = min(least, loss)
-        return kept
+    def _keep(self, entry: _Entry) -> None:
+        """Take a scored candidate into `_kept`: all that can be on the front, and the references.
 
-    def _useful_loss(self) -> float | None:
-        """The loss beyond which nobody wants a schedule, however cheap; None before it is known.
-
-        Without it the cheapest ruins, which nothing dominates, take the images of the search: it
-        is a multiple of what the worst of the hand-made schedules loses.
+        What is beaten once stays beaten, so the others need no second look.
         """
-        losses = [
-            entry.paired.loss
+        entries = [*self._kept, entry]
+        free = [e for e in entries if e.allowed]
+        best = pareto.front_indices([self._objectives(e) for e in free]) if free else []
+        undominated = {id(free[i]) for i in best}
+        self._kept = [e for e in entries if e.is_reference or not e.allowed or id(e) in undominated]
+        self._watch_growth()
+
+    def _watch_growth(self) -> None:
+        """Note when the front last grew; only once every hand-made schedule is in."""
+        if self._generation < 1:
+            return
+        points = np.array([self._objectives(entry) for entry in self._kept if entry.allowed])
+        limits = self._useful_losses()
+        limits = np.where(np.isinf(limits), points[:, 1:].max(axis=0) + 1e-9, limits)
+        area = sum(
+            pareto.hypervolume(points[:, [0, 1 + number]], [1.0, limit])
+            for number, limit in enumerate(limits)
+        )
+        if area > self._area * (1 + GROWTH):
+            self._area, self._grown_at = area, self._images
+
+    @property
+    def _has_stalled(self) -> bool:
+        patience = self.settings.patience
+        return (
+            patience is not None
+            and self._generation >= 1
+            and self._images - self._grown_at >= patience
+        )
+
+    def _useful_losses(self) -> Floats:
+        """(scorers,) losses beyond which nobody wants a schedule, however cheap.
+
+        Without them the cheapest ruins, which nothing dominates, take the images of the search: it
+        is a multiple of what the worst of the hand-made schedules loses. Infinite before that is
+        known.
+        """
+        found = [
+            entry.paired.losses
             for entry in self._entries.values()
             if entry.paired is not None and entry.is_reference and entry is not self._uncached
         ]
-        worst = max(losses, default=0.0)
-        return USEFUL_LOSS * worst if worst > 0 else None
+        worst = np.max([np.zeros(self.n_scorers), *found], axis=0)
+        return np.where(worst > 0, USEFUL_LOSS * worst, np.inf)
 
-    def _usual_variance(self) -> float | None:
-        """The spread between samples of the differences to the uncached run, over candidates."""
+    def _usual_variances(self) -> list[float | None]:
+        """Of each scorer, the spread between samples of the differences to the uncached run."""
         spreads = [
-            entry.paired.variance
+            entry.paired.variances
             for entry in self._entries.values()
             if entry.paired is not None and entry.is_scored and entry is not self._uncached
         ]
-        return float(np.median(spreads)) if spreads else None
+        if not spreads:
+            return [None] * self.n_scorers
+        return [float(spread) for spread in np.median(spreads, axis=0)]
 
     def _point(self, entry: _Entry) -> FrontPoint:
         if entry.point is None:
@@ -714,13 +787,26 @@ class Search:
         return entry.point
 
     def _point_of(self, entry: _Entry) -> FrontPoint:
-        differences = self._paired(entry).differences
-        quality = float(differences.mean())
-        error = float(differences.std(ddof=1) / math.sqrt(len(differences)))
+        paired = self._paired(entry)
+        qualities = [
+            Quality(-loss, math.sqrt(variance / entry.done), float(raw.mean()))
+            for loss, variance, raw in zip(
+                paired.losses.tolist(), paired.variances.tolist(), entry.scores, strict=True
+            )
+        ]
+        first = qualities[0]
         schedule = entry.candidate.schedule
         info = {
             "objectives": [
-                {"name": "quality", "value": quality, "stderr": error, "samples": self.n_samples},
+                *(
+                    {
+                        "name": "quality",
+                        "value": quality.mean,
+                        "stderr": quality.stderr,
+                        "samples": self.n_samples,
+                    }
+                    for quality in qualities
+                ),
                 *self._cost_objectives(entry),
             ],
             "provenance": {
@@ -734,10 +820,11 @@ class Search:
         return FrontPoint(
             schedule=Schedule(self.architecture, schedule.compute, name=schedule.name, info=info),
             cost=entry.cost,
-            quality=quality,
-            quality_stderr=error,
-            samples=len(differences),
-            mean_score=float(np.mean(entry.scores)),
+            quality=first.mean,
+            quality_stderr=first.stderr,
+            samples=entry.done,
+            mean_score=first.mean_score,
+            more_qualities=tuple(qualities[1:]),
             is_reference=entry.is_reference,
             cache_bytes=entry.cache_bytes,
             within_limits=entry.allowed,
@@ -764,8 +851,9 @@ class Search:
             return None
         return float(self._times.seconds(entry.candidate.schedule.compute))
 
-    def _objectives(self, entry: _Entry) -> tuple[float, float]:
-        return entry.cost, self._paired(entry).loss
+    def _objectives(self, entry: _Entry) -> tuple[float, ...]:
+        """Cost, and the loss by each scorer."""
+        return entry.cost, *self._paired(entry).losses.tolist()
 
     def _raise_if_all_failed(self) -> None:
         closed = [e for e in self._entries.values() if e is not self._uncached and not e.is_open]
@@ -888,9 +976,10 @@ class Search:
         shape = (self.steps, self.architecture.n_cells)
         return [Proposal(genome.reshape(shape), "crossover and mutation") for genome in bred]
 
-    def _paper_objectives(self, entry: _Entry) -> tuple[float, float]:
+    def _paper_objectives(self, entry: _Entry) -> tuple[float, ...]:
         """The constraint: what equals the uncached schedule is infeasible, worse than anything."""
-        return (np.inf, np.inf) if entry is self._uncached else self._objectives(entry)
+        objectives = self._objectives(entry)
+        return (np.inf,) * len(objectives) if entry is self._uncached else objectives
 
     def _paper_population(
         self, rng: np.random.Generator
@@ -904,16 +993,17 @@ class Search:
                 if entry.is_scored
             ),
         ]
-        points = np.array([self._paper_objectives(entry) for _, entry in merged]).reshape(-1, 2)
+        points = np.array([self._paper_objectives(entry) for _, entry in merged])
+        points = points.reshape(-1, 1 + self.n_scorers)
         crowd = nsga2.survive(points, self.settings.population_for(self.architecture), rng)
         return [merged[i] for i in crowd.indices], crowd
 
     # --- mode: ecad+ -----------------------------------------------------------------------------
 
     def _guided_generation(self, size: int, rng: np.random.Generator) -> list[Proposal]:
-        limit = self._useful_loss()
+        limits = self._useful_losses()
         scored = [e for e in self._entries.values() if e.is_scored and e.allowed]
-        useful = [e for e in scored if limit is None or self._objectives(e)[1] <= limit]
+        useful = [e for e in scored if (self._paired(e).losses <= limits).all()]
         scored = useful if len(useful) > 1 else scored
         front = np.array([self._objectives(entry) for entry in scored])
         kept, select = proposals.tournament(
@@ -933,25 +1023,25 @@ class Search:
 
         pool = proposed(parents, select)
         blind = pool[: size * 3]  # in random order already
-        surrogate = self._fitted_surrogate() if self.settings.guided else None
+        surrogates = self._fitted_surrogates() if self.settings.guided else []
         ranked = blind
-        if surrogate is not None and pool:
+        if surrogates and pool:
             for _ in range(proposals.ROUNDS):
-                costs, losses = self._costs(pool), -surrogate.predict(_stacked(pool)).mean
-                points = np.column_stack([costs, np.round(losses, 9)])
-                if limit is not None:  # as if they saved nothing: out of everybody's way
-                    points[losses > limit, 0] = 1.0
+                compute = _stacked(pool)
+                losses = np.column_stack([-s.predict(compute).mean for s in surrogates])
+                points = np.column_stack([self._costs(pool), np.round(losses, 9)])
+                points[(losses > limits).any(axis=1), 0] = 1.0  # saving nothing: out of the way
                 kept, select = proposals.tournament(points, proposals.POOL // 2, rng)
                 pool = [pool[i] for i in kept]
                 pool += proposed([proposal.compute for proposal in pool], select)
+            compute = _stacked(pool)
             chosen = proposals.choose(
-                pool,
                 self._costs(pool),
-                surrogate.predict(_stacked(pool)),
+                [surrogate.predict(compute) for surrogate in surrogates],
                 front[pareto.front_indices(front)],
                 min(3 * size, len(pool)),
                 rng,
-                useful_loss=limit,
+                useful_losses=limits,
             )
             ranked = [pool[i] for i in chosen]
             # Every so many candidates one that the model had no say in.
@@ -976,23 +1066,29 @@ class Search:
         """(n,) relative costs, all at once; lost work counts here, so they may be too high."""
         return self._shares(_stacked(pool))
 
-    def _fitted_surrogate(self) -> Surrogate | None:
-        """A model of everything scored so far, on however few samples; None before there is any."""
-        usual = self._usual_variance()
+    def _fitted_surrogates(self) -> list[Surrogate]:
+        """A model for each scorer of everything scored so far; none before there is any."""
+        usual = self._usual_variances()
         seen = [
             entry
             for entry in self._entries.values()
-            if entry is not self._uncached and len(entry.scores) >= 2
+            if entry is not self._uncached and entry.done >= 2
         ]
-        if usual is None or len(seen) < 4:
-            return None
+        if len(seen) < 4:
+            return []
         seen = seen[-MOST_OBSERVATIONS:]
-        return Surrogate(
-            self._features,
-            np.stack([entry.candidate.schedule.compute for entry in seen]),
-            np.array([-self._paired(entry).loss for entry in seen]),
-            np.array([usual / len(entry.scores) for entry in seen]),
-        )
+        compute = np.stack([entry.candidate.schedule.compute for entry in seen])
+        losses = np.stack([self._paired(entry).losses for entry in seen])
+        return [
+            Surrogate(
+                self._features,
+                compute,
+                -losses[:, number],
+                np.array([variance / entry.done for entry in seen]),
+            )
+            for number, variance in enumerate(usual)
+            if variance is not None
+        ]
 
 
 def _stacked(pool: list[Proposal]) -> npt.NDArray[np.bool_]:

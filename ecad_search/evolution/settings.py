@@ -17,7 +17,7 @@ COSTS = ("macs", "seconds")
 LARGEST_JOB = 32  # samples; an interrupted job is lost, so none may be long
 
 # Budgets end a search but do not change its course: a finished one goes on when they are raised.
-BUDGETS = ("images", "minutes", "generations")
+BUDGETS = ("images", "minutes", "generations", "patience")
 # Settings that came later: a journal holds them only where they are chosen, so older ones go on.
 LATER = ("cost", "largest_cache_mib")
 
@@ -29,6 +29,7 @@ class SearchSettings:
     mode: "ecad+" (ours), "paper" (Aggarwal et al. 2025 as its code really runs), or "random" (the
         control: random schedules, scored in full).
     images: budget in images, the uncached ones included; minutes, generations: further limits.
+    patience: stop when the front has not grown for this many images (see search.GROWTH).
     population: how many may breed; None is the mode's own (paper: 72, FLUX 24; ecad+: 24).
     offspring: new candidates per generation; None is the mode's own (paper: as many as breed).
     first_block: samples a new candidate gets before it is first judged (ecad+).
@@ -47,6 +48,7 @@ class SearchSettings:
     images: int = 1000
     minutes: float | None = None
     generations: int | None = None
+    patience: int | None = None
     population: int | None = None
     offspring: int | None = None
     first_block: int = 4
@@ -78,6 +80,7 @@ class SearchSettings:
             _require_whole(name, getattr(self, name), lowest, largest)
         for name, lowest, largest in (
             ("generations", 0, 10**6),
+            ("patience", 1, 10**9),
             ("population", 4, 10_000),
             ("offspring", 1, 10_000),
             ("largest_cache_mib", 1, 10**9),

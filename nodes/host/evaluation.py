@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
@@ -62,6 +62,10 @@ class Evaluator:
     ) -> Pictures:
         """Render them, in the order of `indices`; None is uncached."""
         return eight_bit(self.renderer.render(schedule, indices, on_step), indices)
+
+    def by(self, scorer: Scorer) -> Evaluator:
+        """The same with another scorer; the uncached pictures are shared."""
+        return replace(self, scorer=scorer)
 
     def judged(self, schedule: Schedule, indices: Sequence[int], pictures: Pictures) -> list[float]:
         """One score for each of the pictures that `schedule` gave."""

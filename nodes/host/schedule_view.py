@@ -65,6 +65,7 @@ def point_view(point: FrontPoint, *, bits: bool) -> dict[str, Any]:
         "seconds": point.seconds,
         "quality": point.quality,
         "quality_stderr": point.quality_stderr,
+        "more_qualities": [[quality.mean, quality.stderr] for quality in point.more_qualities],
         "samples": point.samples,
         "is_reference": point.is_reference,
         "origin": origin_lines(point.schedule.info) if bits else [],

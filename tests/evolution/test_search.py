@@ -109,6 +109,23 @@ def test_a_budget_that_ended_in_a_heat_can_be_raised(mode, tmp_path):
         written = path.read_bytes()
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_search_that_finds_nothing_more_stops_and_goes_on_with_more_patience(mode, tmp_path):
+    path = tmp_path / "search.jsonl"
+    with Journal(path, {"model": "tiny"}) as journal:
+        search = problem().finish(search_of(journal, mode=mode, images=4000, patience=60))
+        assert search.finished
+        stopped = search.progress.images
+        assert 60 < stopped < 4000 - 2 * problem().n_samples
+    written = path.read_bytes()
+    with Journal(path, {"model": "tiny"}) as journal:
+        assert search_of(journal, mode=mode, images=4000, patience=60).ask() is None
+    with Journal(path, {"model": "tiny"}) as journal:
+        more = problem().finish(search_of(journal, mode=mode, images=stopped + 100))
+        assert more.progress.images > stopped
+    assert path.read_bytes().startswith(written)
+
+
 def test_a_finished_search_queued_again_has_nothing_to_do(tmp_path):
     path = tmp_path / "search.jsonl"
     path.write_bytes(whole_journal("ecad+")[0])

@@ -81,7 +81,7 @@ def judged(lead, cost=0.5, n=4, confidence=0.9, usual=0.01):
     rival = rng.normal(0, 1, 16)
     scores = rival[:n] - lead + np.resize([0.05, -0.05], n)
     return racing.is_dominated(
-        scores, cost, [(0.4, rival)], confidence=confidence, usual_variance=usual
+        scores[None], cost, [(0.4, rival[None])], confidence=confidence, usual_variances=[usual]
     )
 
 
@@ -89,6 +89,15 @@ def test_a_clear_loser_is_dominated_and_a_close_one_is_not():
     assert judged(0.5)
     assert not judged(0.01)
     assert not judged(-0.5)
+
+
+def test_who_leads_by_one_scorer_is_not_dominated():
+    rng = np.random.default_rng(0)
+    rival = rng.normal(0, 1, (2, 16))
+    worse, better = rival[:, :4] - 0.5, rival[:, :4] + np.array([[-0.5], [0.5]])
+    given = {"confidence": 0.9, "usual_variances": [0.01, 0.01]}
+    assert racing.is_dominated(worse, 0.5, [(0.4, rival)], **given)
+    assert not racing.is_dominated(better, 0.5, [(0.4, rival)], **given)
 
 
 def test_a_cheaper_candidate_is_never_dominated():

@@ -13,6 +13,7 @@ import { signed, ticks } from "./wording.mjs";
  * @property {number | null} [seconds] of one picture, when the search counts in seconds
  * @property {number} quality mean score minus that of the uncached run
  * @property {number} quality_stderr
+ * @property {[number, number][]} [more_qualities] and errors, of the scorers after the first
  * @property {number} samples 0 when unknown
  * @property {number} computed share of the cells that compute, NaN when unknown
  * @property {boolean} is_reference
@@ -190,7 +191,12 @@ function drawGrid(context, axes, theme) {
  * @param {Theme} theme
  */
 function drawStairs(context, axes, marks, theme) {
-  const members = marks.filter((mark) => mark.point.on_front && !mark.below);
+  let best = -Infinity; // where several scorers count, one alone finds some members beaten
+  const members = marks.filter(({ point, below }) => {
+    const leads = point.on_front && !below && point.quality >= best;
+    if (leads) best = point.quality;
+    return leads;
+  });
   if (members.length === 0) return;
   context.beginPath();
   context.moveTo(members[0].x, members[0].y);

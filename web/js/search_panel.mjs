@@ -26,6 +26,7 @@ import { percent, signed, spokenSeconds } from "./wording.mjs";
  * @property {number} seconds
  * @property {number | null} eta_seconds
  * @property {boolean} finished
+ * @property {string[]} [scorers]
  * @property {FrontData} [front]
  * @property {[number, number, string][]} points cost, quality, key
  * @property {[number, number, string][]} references cost, quality, name
@@ -59,6 +60,8 @@ export class SearchPanel {
     /** @type {"empty" | "running" | "stopped" | "finished"} */
     this.state = "empty";
     this.onResize = onResize;
+    /** Whose quality is drawn, from 0. */
+    this.scorer = 0;
 
     const canvas = element("canvas");
     canvas.tabIndex = 0;
@@ -67,6 +70,12 @@ export class SearchPanel {
     this.status = element("div", "ecad-line");
     this.fill = element("div");
     this.legend = element("div", "ecad-legend");
+    this.scorers = element("select", "ecad-scorers");
+    this.scorers.title = "The scorer whose quality is drawn";
+    this.scorers.setAttribute("aria-label", this.scorers.title);
+    this.scorers.addEventListener("change", () => this.setScorer(this.scorers.selectedIndex), {
+      signal,
+    });
     this.box = new ScheduleBox(signal, { open: true, onToggle: onResize });
     this.facts = element("div", "ecad-line");
     this.applyButton = this.button(
@@ -91,6 +100,7 @@ export class SearchPanel {
       this.status,
       element("div", "ecad-bar", [this.fill]),
       this.legend,
+      this.scorers,
       element("div", "ecad-chart", [canvas]),
       this.detail,
     ]);
@@ -143,7 +153,8 @@ export class SearchPanel {
    */
   show(data, { live }) {
     this.data = data;
-    this.points = pointsOf(data);
+    if (this.scorer >= (data.scorers?.length ?? 1)) this.scorer = 0;
+    this.points = pointsOf(data).map((point) => seenBy(this.scorer, point));
     for (const point of this.points) if (point.compute) this.known.set(point.key, point);
     const kept = new Set(this.points.map((point) => point.key));
     for (const key of this.known.keys())
@@ -151,6 +162,12 @@ export class SearchPanel {
     this.state = data.finished ? "finished" : live ? "running" : "stopped";
     this.tell();
     this.showDetail();
+  }
+
+  /** @param {number} number */
+  setScorer(number) {
+    this.scorer = number;
+    if (this.data) this.show(this.data, { live: this.state === "running" });
   }
 
   /** The run that sent events has ended. */
@@ -213,7 +230,19 @@ export class SearchPanel {
     const spent = data ? data.images / Math.max(data.images_budget, 1) : 0;
     this.fill.style.width = percent(Math.min(spent, 1));
     this.tellLegend();
+    this.tellScorers();
     this.surface.redraw();
+  }
+
+  tellScorers() {
+    const names = this.data?.scorers ?? [];
+    this.scorers.hidden = names.length < 2;
+    const shown = [...this.scorers.options].map((option) => option.value);
+    if (String(shown) !== String(names))
+      this.scorers.replaceChildren(
+        ...names.map((name) => Object.assign(element("option", "", [name]), { value: name })),
+      );
+    if (!this.scorers.hidden) this.scorers.selectedIndex = this.scorer;
   }
 
   tellLegend() {
@@ -304,6 +333,17 @@ function pointsOf(data) {
     ...found.map((point) => ({ ...point, ...member })),
     ...made.map((point) => ({ ...point, ...reference })),
   ].sort((a, b) => a.cost - b.cost);
+}
+
+/**
+ * A point with the quality that one of the scorers gave it.
+ * @param {number} scorer from 0
+ * @param {Point} point
+ * @returns {Point}
+ */
+function seenBy(scorer, point) {
+  const own = point.more_qualities?.[scorer - 1];
+  return own ? { ...point, quality: own[0], quality_stderr: own[1] } : point;
 }
 
 /**

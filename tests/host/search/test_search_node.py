@@ -362,3 +362,54 @@ def test_a_cancelled_measurement_is_made_again(comfy, search, output, tiny_pixar
     handle.remove()
     search(model=tiny_pixart(depth=2, flow=True), cost="seconds", images=40, generations=1)
     assert 1 == sum('"latency"' in line for line in journal_of(output).open())
+
+
+class Brightness:
+    """The mean of a picture, which no schedule was asked to keep."""
+
+    name, needs_reference = "brightness", False
+
+    def score(self, images, prompts, references=None):
+        return images.mean((1, 2, 3)).tolist()
+
+    def unload(self):
+        self.unloaded = True
+
+
+def test_two_scorers_are_two_objectives_on_the_same_pictures(search, output, pack, tiny_vae):
+    vae, second = tiny_vae(), Brightness()
+    result = search(vae=vae, second_scorer=second, images=30)
+    front, path = result.args
+    header, *records = [json.loads(line) for line in journal_of(output).open()]
+    assert 2 == header["scorers"]
+    assert (["brightness"], "ssim") == (
+        header["identity"]["more_scorers"],
+        header["identity"]["scorer"],
+    )
+    scored = [record for record in records if "scores" in record]
+    assert [len(record["scores"]) for record in scored] == [len(r["more"][0]) for r in scored]
+    assert sum(len(record["scores"]) for record in scored) == vae.decoded  # rendered once
+    assert second.unloaded
+    loaded = pack.module("ecad_search.core.front").Front.load(output / path)
+    assert front == loaded
+    objectives = loaded.members[0].schedule.info["objectives"]
+    told = [objective["scorer"] for objective in objectives if objective["name"] == "quality"]
+    assert ["ssim", "brightness"] == told
+    payload = result.ui["ecad_search"][0]
+    assert ["ssim", "brightness"] == payload["scorers"]
+    assert {1} == {len(point["more_qualities"]) for point in payload["front"]["points"]}
+    plot = pack.module("nodes.front_plot").FrontPlot
+    assert (2, 480, 640, 3) == tuple(plot.execute(front, 640).args[0].shape)
+
+
+def test_a_search_with_two_scorers_goes_on_where_it_stopped(search, output, tiny_vae):
+    search(second_scorer=Brightness(), images=40)
+    whole = journal_of(output).read_bytes()
+    journal_of(output).write_bytes(whole[: len(whole) * 2 // 3])
+    search(second_scorer=Brightness(), images=40)
+    again = journal_of(output).read_bytes()
+    vae = tiny_vae()
+    search(vae=vae, second_scorer=Brightness(), images=40)
+    assert 0 == vae.decoded
+    keys = [[json.loads(line).get("key") for line in text.splitlines()] for text in (whole, again)]
+    assert keys[0] == keys[1]
