@@ -4,6 +4,7 @@ demo  search a schedule for the built-in model, from nothing to pictures
 test  every check: ruff, pyright, and pytest with a real ComfyUI
 host  ComfyUI with this pack in your browser
 matrix  the tests inside ComfyUI, on each release you have a folder of
+locales  write locales/ from the nodes and their translations
 bench NAME  bookkeeping, engine, latency, quick or search, its own arguments behind it
 """
 
@@ -68,7 +69,7 @@ def commands() -> argparse.ArgumentParser:
     shared.add_argument(
         "--python", type=Path, metavar="EXE", help="an interpreter that can run it, taken as it is"
     )
-    subparsers = parser.add_subparsers(required=True, metavar="demo|test|host|matrix|bench")
+    subparsers = parser.add_subparsers(required=True, metavar="demo|test|host|matrix|locales|bench")
 
     command = subparsers.add_parser("demo", parents=[shared], help="search a schedule, headless")
     command.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR")
@@ -94,6 +95,9 @@ def commands() -> argparse.ArgumentParser:
         "--brief", action="store_true", help="without the contract of each model family"
     )
     command.set_defaults(command=run_matrix)
+
+    command = subparsers.add_parser("locales", parents=[shared], help="the nodes' translations")
+    command.set_defaults(command=write_locales)
 
     command = subparsers.add_parser(
         "bench",
@@ -171,6 +175,13 @@ def run_matrix(options: argparse.Namespace) -> int:
     if options.into is not None:
         matrix.write_into(options.into, table)
     return int(any(outcome.failed for outcome in outcomes))
+
+
+def write_locales(options: argparse.Namespace) -> int:
+    environment = prepared(options, StatusLine())
+    variables = child_variables(COMFYUI_PATH=str(environment.comfyui))
+    command = [str(environment.python), "-m", "devtools.locales"]
+    return subprocess.run(command, cwd=ROOT, env=variables).returncode
 
 
 def run_benchmark(options: argparse.Namespace) -> int:
