@@ -207,6 +207,41 @@ def test_a_reloaded_page_draws_what_the_history_has(story):
     story.wait("() => document.querySelectorAll('[data-ecad=schedule]').length === 2")
 
 
+def test_the_panel_draws_the_front_as_either_of_two_scorers_sees_it(story):
+    chosen = f"{PANEL} select.ecad-scorers"
+    assert not story.tab.locator(chosen).is_visible()
+    story.run(
+        """(id) => {
+          const scorer = LiteGraph.createNode("ECAD_ReferenceSimilarity");
+          app.graph.add(scorer);
+          scorer.pos = [0, -300];
+          const search = app.graph.getNodeById(id);
+          scorer.connect(0, search, search.findInputSlot("second_scorer"));
+        }""",
+        SEARCH,
+    )
+    story.queue()
+    story.wait(f"() => document.querySelectorAll('{chosen} option').length === 2")
+    story.wait_for_panel("panel.state === 'finished' && Number(panel.drawn) > 0")
+    story.wait_until_idle()
+    story.show(SEARCH)
+    story.reveal(chosen)
+    drawn = """() => {
+      const { panel } = [...ecad.living.values()].find((life) => life.panel);
+      return panel.points.map((point) => [point.key, point.quality, point.more_qualities[0][0]]);
+    }"""
+    first = story.run(drawn)
+    story.tab.locator(chosen).select_option(index=1)
+    second = story.run(drawn)
+    assert [[key, more] for key, _, more in first] == [[key, shown] for key, shown, _ in second]
+    assert first != second
+    story.screenshot("scorers")
+    story.run(
+        """() => app.graph.nodes.filter((n) => n.type === "ECAD_ReferenceSimilarity")
+          .forEach((node) => app.graph.remove(node))"""
+    )
+
+
 def test_a_search_goes_on_in_a_subgraph_and_cancel_leaves_it_stopped(story):
     before = story.panel()
     story.run(
