@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .core import schedule_json
 from .core.schedule import Schedule
 from .errors import StorageError
+from .file_names import LONGEST_NAME, followed, wrong_with
 
 USER_PREFIX = "my/"
 SUFFIX = ".json"
-LONGEST_PART = 120  # characters; file systems stop at 255 bytes
-FORBIDDEN = re.compile(r'[<>:"/\\|?*]')  # what Windows refuses, so that folders can move
-RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
 
 
 class ScheduleLibrary:
@@ -80,47 +77,26 @@ def _inside(folder: Path, name: str) -> Path:
     """The file of a name, which must not lead out of the folder, on any system."""
     parts = name.removesuffix(SUFFIX).split("/")
     for part in parts:
-        wrong = _wrong_with(part)
+        wrong = wrong_with(part)
         if wrong:
             raise StorageError(
                 f"The schedule name {name[:80]!r} {wrong}; "
                 "expected words like 'fast' or 'flux/fast'."
             )
-    file = folder.joinpath(*parts[:-1], parts[-1] + SUFFIX)
-    try:
-        home = folder.resolve()
-        inside = file.resolve().is_relative_to(home)
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
-        raise StorageError(f"{file} cannot be followed ({error}); check the folder.") from error
-    if not inside:
+    if len(name) > LONGEST_NAME:
         raise StorageError(
-            f"The schedule name {name!r} leads out of {folder}; expected a file inside it."
+            f"The schedule name {name[:80]!r}... has {len(name)} characters; expected at most "
+            f"{LONGEST_NAME}."
         )
+    file = folder.joinpath(*parts[:-1], parts[-1] + SUFFIX)
+    followed(folder, file, name=name, described=str(folder))
     return file
-
-
-def _wrong_with(part: str) -> str:
-    if not part:
-        return "has an empty part"
-    if part.startswith("."):
-        return "has a part that starts with a dot"
-    if part != part.strip() or part.endswith("."):
-        return "has a part with a blank at an end or a dot at its end"
-    if not part.isprintable():
-        return "has a character that cannot be printed"
-    if len(part) > LONGEST_PART or len(os.fsencode(part)) > 240:
-        return f"has a part of {len(part)} characters"
-    if found := FORBIDDEN.search(part):
-        return f"has the character {found[0]!r}"
-    if RESERVED.fullmatch(part.split(".")[0].strip()):
-        return f"has the part {part!r}, which Windows keeps for a device"
-    return ""
 
 
 def _names_in(folder: Path) -> Iterator[str]:
     for at, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not _wrong_with(name)]
+        folders[:] = [name for name in folders if not wrong_with(name)]
         for file in files:
             stem, suffix = file[: -len(SUFFIX)], file[-len(SUFFIX) :]
-            if suffix == SUFFIX and not _wrong_with(stem):
+            if suffix == SUFFIX and not wrong_with(stem):
                 yield "/".join((*Path(at).relative_to(folder).parts, stem))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..benchmark.report import text_table
 from ..comfyui.queued_search import QueuedSearch, Stopped
-from ..comfyui.workflow import Nodes, SearchWorkflow, upstream
+from ..comfyui.workflow import Nodes, SearchWorkflow, listed, upstream
 from ..errors import SearchError
 from .search import STOPPED, Place, add_place, interruptible
 from .status import StatusLine
@@ -27,7 +27,7 @@ class BenchmarkWorkflow(SearchWorkflow):
         if node is None and len(found) == 1:
             node = found[0]
         if node not in found:
-            there = f"{len(found)} of them ({', '.join(found)})" if found else "none"
+            there = f"{len(found)} of them ({listed(found)})" if found else "none"
             ask = "name one of them with --node" if found else "add it to the workflow"
             raise SearchError(
                 f"A benchmark needs one ECAD Benchmark node, but '{source}' has {there}; {ask}."
