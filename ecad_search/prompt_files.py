@@ -6,11 +6,14 @@ import csv
 import io
 import json
 import re
+import reprlib
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .errors import PromptSetError
+from .json_files import printable
 
 MOST_BYTES = 128 * 2**20  # the captions of COCO 2014 are 64 MiB
 MOST_PROMPTS = 200_000
@@ -37,7 +40,7 @@ def load_prompts(
     `column` names the column of a table, or the key in JSON's objects, in any case; without it the
     first of COLUMNS that is there is read.
     """
-    name = source.name if isinstance(source, Path) else "the pasted text"
+    name = printable(source.name) if isinstance(source, Path) else "the pasted text"
     text = read_text(source) if isinstance(source, Path) else source.removeprefix("\ufeff")
     if len(text) > MOST_BYTES:
         raise PromptSetError(too_large(name, len(text)))
@@ -47,8 +50,8 @@ def load_prompts(
     if format == "text":
         if column.strip():
             raise PromptSetError(
-                f"{name} is plain text, but its column '{column}' was asked for, expected a table "
-                "with a header line or JSON; leave the column empty or give another file."
+                f"{name} is plain text, but its column {column[:60]!r} was asked for, expected a "
+                "table with a header line or JSON; leave the column empty or give another file."
             )
         prompts = prompts_of_lines(text)
     elif format == "json":
@@ -57,7 +60,7 @@ def load_prompts(
         prompts = prompts_of_table(text, format, name, columns)
     else:
         raise PromptSetError(
-            f"'{format}' is no prompt format, expected one of {', '.join(get_args(PromptFormat))}; "
+            f"{format!r} is no prompt format, expected one of {', '.join(get_args(PromptFormat))}; "
             "choose one."
         )
     if not prompts:
@@ -68,6 +71,14 @@ def load_prompts(
         raise PromptSetError(
             f"{name} holds {len(prompts)} prompts, expected at most {MOST_PROMPTS}; shorten it."
         )
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            prompt.encode("utf-8")
+        except UnicodeEncodeError as error:  # JSON can say half a character, no text encoder can
+            raise PromptSetError(
+                f"Prompt {number} of {name} holds half a character ({prompt[error.start]!a}), "
+                "expected whole ones; write it again."
+            ) from error
     return tuple(prompts)
 
 
@@ -111,26 +122,30 @@ def header_delimiter(text: str, columns: Iterable[str]) -> str | None:
 
 
 def read_text(path: Path) -> str:
+    name = printable(path.name)
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise PromptSetError(too_large(path.name, size))
+        found = path.stat()
+        if stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode):
+            raise OSError("it is not a file")  # it would be waited for
+        if found.st_size > MOST_BYTES:
+            raise PromptSetError(too_large(name, found.st_size))
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or error
         raise PromptSetError(
-            f"The prompt file '{path}' cannot be read ({error.strerror}), expected a text file; "
-            "check the path."
+            f"The prompt file '{printable(str(path))}' cannot be read ({reason}), expected a text "
+            "file; check the path."
         ) from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PromptSetError(
-            f"{path.name} is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}), "
+            f"{name} is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}), "
             "expected UTF-8; save it again with that encoding."
         ) from error
     if "\0" in text:
         raise PromptSetError(
-            f"{path.name} is no text (byte {text.index(chr(0))} is zero), expected UTF-8 text; "
+            f"{name} is no text (byte {text.index(chr(0))} is zero), expected UTF-8 text; "
             "save the prompts as .txt or .csv."
         )
     return text
@@ -160,7 +175,7 @@ def prompts_of_json(text: str, name: str, columns: Iterable[str]) -> list[str]:
         prompt = prompt_of_entry(entry, columns)
         if prompt is None:
             raise PromptSetError(
-                f"Entry {label} of {name} is {json.dumps(entry)[:60]}, expected a string or an "
+                f"Entry {label} of {name} is {reprlib.repr(entry)}, expected a string or an "
                 f"object with a string {' or '.join(json.dumps(c) for c in columns)}; correct it."
             )
         if prompt.strip():
@@ -178,10 +193,10 @@ def json_entries(content: Any, name: str) -> Iterable[tuple[Any, Any]]:
     if isinstance(content, list):
         return enumerate(content)
     if isinstance(content, dict) and all(isinstance(v, dict) for v in content.values()):
-        return ((repr(key), value) for key, value in content.items())
+        return ((repr(key[:30]), value) for key, value in content.items())
     found = type(content).__name__
     if isinstance(content, dict):
-        found += " with " + ", ".join(f"'{str(key)[:30]}'" for key in list(content)[:4])
+        found += " with " + ", ".join(repr(key[:30]) for key in list(content)[:4])
     raise PromptSetError(
         f"{name} holds a JSON {found}, expected a list of strings or of "
         'objects with "prompt", an object of such objects, or COCO\'s "annotations"; put the '
@@ -196,7 +211,7 @@ def first_captions(annotations: list[Any], name: str) -> list[tuple[Any, Any]]:
         image = entry.get("image_id") if isinstance(entry, dict) else None
         if not isinstance(image, int | str) or not isinstance(entry.get("caption"), str):
             raise PromptSetError(
-                f"Entry {i} of the annotations of {name} is {json.dumps(entry)[:60]}, expected "
+                f"Entry {i} of the annotations of {name} is {reprlib.repr(entry)}, expected "
                 'COCO\'s "image_id" and "caption"; use a file of captions, not of instances.'
             )
         if image not in seen:
@@ -230,7 +245,7 @@ def prompts_of_table(text: str, format: str, name: str, columns: Iterable[str]) 
     header = [unquoted(title.strip()).lower() for title in rows[0]]
     title = next((column for column in columns if column in header), None)
     if title is None:
-        found = ", ".join(f"'{title[:30]}'" for title in rows[0][:6])
+        found = ", ".join(repr(title[:30]) for title in rows[0][:6])
         raise PromptSetError(
             f"{name} has the columns {found}, expected one called "
             f"{' or '.join(repr(c) for c in columns)}; name the column to read, add a header line, "

@@ -298,7 +298,8 @@ class SearchNode(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, journal: str | None = "") -> bool | str:
-        return result_name_problem(journal) or True if journal else True
+        name = (journal or "").strip()
+        return result_name_problem(name) or True if name else True
 
     @classmethod
     def execute(

@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -223,6 +224,28 @@ def test_unusable_file_is_one_sentence(write, name, content, message):
     assert message in str(error.value)
     assert name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ['["a", "\\ud800b"]', '[{"prompt": "\\udfff"}]'])
+def test_half_a_character_is_no_prompt(content):
+    with pytest.raises(PromptSetError, match="half a character") as error:
+        load_prompts(content)
+    assert str(error.value).isprintable()
+
+
+def test_deep_and_long_entries_are_one_short_sentence():
+    deep = "[" * 700 + "]" * 700
+    for content in (f'["a", {deep}]', json.dumps(["a", ["x" * 10**6]]), '{"\\u001b[2J": 3}'):
+        with pytest.raises(PromptSetError) as error:
+            load_prompts(content, "json")
+        assert len(str(error.value)) < 400 and str(error.value).isprintable()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(PromptSetError, match="is not a file"):
+        load_prompts(tmp_path / "a.txt")
 
 
 def test_absent_file_and_folder_are_refused(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import JournalError, StorageError
+from ..json_files import parsed, printable
 
 FORMAT = "ecad-benchmark"
 VERSION = 1
+LARGEST_NUMBER = 1e100
 
 
 @dataclass(frozen=True)
@@ -47,28 +51,75 @@ class Measured:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Measured:
-        features = row.get("features")
+        """The inverse of `to_json`; ValueError, which names the field, for anything else."""
+        scores, peak = row.get("scores"), row.get("peak_bytes")
+        usable = {
+            "sample": _is_count(row.get("sample")),
+            "column": isinstance(row.get("column"), str),
+            "seconds": _is_number(row.get("seconds")) and row["seconds"] > 0,
+            "scores": isinstance(scores, Mapping) and all(map(_is_number, scores.values())),
+            "peak_bytes": peak is None or _is_count(peak),
+            "problem": isinstance(row.get("problem"), str),
+        }
+        for name, is_usable in usable.items():
+            if not is_usable:
+                raise ValueError(f"'{name}' is {_shown(row, name)}")
         return cls(
-            sample=int(row["sample"]),
-            column=str(row["column"]),
+            sample=row["sample"],
+            column=row["column"],
             seconds=float(row["seconds"]),
-            scores={str(k): float(v) for k, v in row["scores"].items()},
-            peak_bytes=row["peak_bytes"],
-            problem=str(row["problem"]),
-            features=None
-            if features is None
-            else np.frombuffer(base64.b64decode(features), "<f4").astype(np.float32),
+            scores={name: float(value) for name, value in row["scores"].items()},
+            peak_bytes=peak,
+            problem=row["problem"],
+            features=_features(row),
         )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: object) -> bool:
+    """Of a size that can still be squared and summed up."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and abs(value) <= LARGEST_NUMBER
+
+
+def _features(row: Mapping[str, Any]) -> npt.NDArray[np.float32] | None:
+    text = row.get("features")
+    if text is None:
+        return None
+    try:
+        found = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
+        usable = found.size > 0 and bool(np.isfinite(found).all())
+    except (TypeError, ValueError, binascii.Error):
+        usable, found = False, None
+    if not usable:
+        raise ValueError(f"'features' is {_shown(row, 'features')}")
+    return found
+
+
+def _shown(row: Mapping[str, Any], name: str) -> str:
+    return json.dumps(row[name])[:60] if name in row else "missing"
 
 
 class Record:
     """The file: a line that says what is measured, then one line for every picture.
 
     A sample counts when all its columns are there; what a killed run left of one is measured again.
+    `count` is the number of samples there are, None if nobody knows.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], columns: Sequence[str]):
+    def __init__(
+        self,
+        path: Path,
+        identity: Mapping[str, Any],
+        columns: Sequence[str],
+        count: int | None = None,
+    ):
         self.path = path
+        self.count = count
         self.columns = tuple(columns)
         self.head = {
             "format": FORMAT,
@@ -77,19 +128,21 @@ class Record:
             "columns": list(columns),
         }
         self.rows: dict[int, dict[str, Measured]] = {}
+        first = json.dumps(self.head).encode("ascii") + b"\n"
         try:
-            if path.is_file() and path.stat().st_size:
-                self.read()
-            else:
+            content = path.read_bytes() if path.is_file() else b""
+            if first.startswith(content):  # no file, or one of a run killed at its first line
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(self.head) + "\n", encoding="utf-8")
+                path.write_bytes(first)
+            else:
+                self.read(content)
         except OSError as error:
             raise self.cannot_write(error) from error
 
-    def read(self) -> None:
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        head = parsed(lines[0])
-        if not isinstance(head, dict) or head.get("format") != FORMAT:
+    def read(self, content: bytes) -> None:
+        lines = content.split(b"\n")
+        head = record_of(lines[0])
+        if head is None or head.get("format") != FORMAT:
             raise JournalError(
                 f"'{self.path.name}' is no record of a benchmark, expected one or no file; choose "
                 "another name for this benchmark."
@@ -100,19 +153,41 @@ class Record:
                 f"({self.difference(head)}), expected the same ones to go on with; choose another "
                 "name, or delete that folder."
             )
-        for line in lines[1:]:
-            row = parsed(line)  # None: the end of a line that a kill cut off
-            if row is not None:
-                self.keep(Measured.from_json(row))
+        lengths: set[int] = set()
+        for number, line in enumerate(lines[1:], start=2):
+            row = record_of(line)  # None: the end of a line that a kill cut off
+            if row is None:
+                continue
+            try:
+                found = Measured.from_json(row)
+            except ValueError as error:
+                raise self.is_broken(number, str(error)) from error
+            if found.features is not None:
+                lengths.add(len(found.features))
+            if len(lengths) > 1:
+                raise self.is_broken(number, "it has another number of features than the others")
+            if self.count is not None and found.sample >= self.count:
+                raise self.is_broken(number, f"sample {found.sample} of {self.count}")
+            self.keep(found)
+
+    def is_broken(self, number: int, why: str) -> JournalError:
+        return JournalError(
+            f"Line {number} of '{self.path.name}' is no measurement ({why}), expected one as a "
+            "benchmark writes it; delete that line to have the picture measured again, or choose "
+            "another name for this benchmark."
+        )
 
     def difference(self, head: Mapping[str, Any]) -> str:
         if head.get("version") != VERSION:
-            return f"version {head.get('version')} of the format, not {VERSION}"
+            return f"version {_shown(head, 'version')} of the format, not {VERSION}"
         if head.get("columns") != self.head["columns"]:
-            return "other columns: " + ", ".join(map(str, head.get("columns", [])))
-        theirs, ours = head.get("identity", {}), json.loads(json.dumps(self.head["identity"]))
+            theirs = head.get("columns")
+            names = theirs if isinstance(theirs, list) else []
+            return "other columns: " + ", ".join(printable(str(name)[:60]) for name in names[:20])
+        theirs, ours = head.get("identity"), json.loads(json.dumps(self.head["identity"]))
+        theirs = theirs if isinstance(theirs, dict) else {}
         names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
-        return "other " + ", ".join(names)
+        return "other " + ", ".join(printable(name[:60]) for name in names[:20])
 
     def keep(self, measured: Measured) -> None:
         self.rows.setdefault(measured.sample, {})[measured.column] = measured
@@ -151,8 +226,10 @@ class Record:
         return [self.rows[i][name] for i in self.samples()]
 
 
-def parsed(line: str) -> Any:
+def record_of(line: bytes) -> dict[str, Any] | None:
+    """The object in a line; None where there is none."""
     try:
-        return json.loads(line)
+        found = parsed(line.decode("utf-8"))
     except ValueError:
         return None
+    return found if isinstance(found, dict) else None

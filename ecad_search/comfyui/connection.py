@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,6 +14,7 @@ from ..errors import SearchError
 from .websocket import WebSocket
 
 SECONDS = 60.0  # for one answer
+PLAIN = re.compile(r"[A-Za-z]+://[\w.~:/\[\]%-]+", re.ASCII)
 
 
 class Refused(Exception):
@@ -42,6 +44,18 @@ class Refused(Exception):
         return "; ".join(" ".join(part.split()) for part in dict.fromkeys(parts)) or str(self)
 
 
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirection is an answer that says no: only the user says whom to connect to."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def direct_opener() -> urllib.request.OpenerDirector:
+    """To the very address: past proxies of the environment, and not elsewhere from there."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
+
+
 @dataclass(frozen=True)
 class Connection:
     """A ComfyUI at `url`, such as http://127.0.0.1:8188.
@@ -51,23 +65,22 @@ class Connection:
 
     url: str
     _opener: urllib.request.OpenerDirector = field(
-        default_factory=lambda: urllib.request.build_opener(urllib.request.ProxyHandler({})),
-        repr=False,
-        compare=False,
+        default_factory=direct_opener, repr=False, compare=False
     )
 
     @classmethod
     def to(cls, address: str) -> Connection:
         """'localhost:8188' and 'http://localhost:8188/' are the same server."""
         url = address if "://" in address else f"http://{address}"
-        parts = urllib.parse.urlsplit(url)
         try:
+            parts = urllib.parse.urlsplit(url)
             usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # a port that is no number
+        except ValueError:  # a port that is no number, half a bracket
             usable = False
-        if not usable:
+        # A query, a user's name or a blank would become part of every request.
+        if not usable or not PLAIN.fullmatch(url):
             raise SearchError(
-                f"'{address}' is not the address of a ComfyUI; expected one such as "
+                f"{address[:80]!a} is not the address of a ComfyUI; expected one such as "
                 "http://127.0.0.1:8188."
             )
         return cls(url.rstrip("/"))

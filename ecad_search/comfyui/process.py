@@ -128,7 +128,11 @@ class OwnComfyUI:
     def _is_accelerated(self) -> bool:
         try:
             answer = subprocess.run(
-                [self.python, "-c", ACCELERATED], capture_output=True, text=True, check=False
+                [self.python, "-c", ACCELERATED],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
             )
         except OSError as error:
             raise SearchError(
@@ -153,7 +157,8 @@ class OwnComfyUI:
         custom_nodes.mkdir()
         link_folder(custom_nodes / PACK.name, PACK)
         paths = self._scratch / "paths.yaml"
-        paths.write_text(f"ecad:\n  custom_nodes: {custom_nodes.as_posix()}\n", encoding="utf-8")
+        text = f"ecad:\n  custom_nodes: {custom_nodes.as_posix()}\n"
+        paths.write_text(text, encoding="utf-8", newline="\n")
         return paths
 
     def _argument(self, name: str) -> str | None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import SearchError
+from ..json_files import printable
 from .connection import Connection, Refused
 from .websocket import WebSocket, WebSocketClosed
-from .workflow import SearchWorkflow
+from .workflow import SearchWorkflow, listed
 
 EVENT = "ecad.search"
 RETRY_SECONDS = 60.0  # a server that has gone for longer has gone
@@ -101,7 +102,7 @@ class QueuedSearch:
         missing = sorted({n["class_type"] for n in self.workflow.nodes.values()} - known)
         if missing:
             raise SearchError(
-                f"The ComfyUI at {self.connection.url} has no node {', '.join(missing)}; install "
+                f"The ComfyUI at {self.connection.url} has no node {listed(missing)}; install "
                 "what the workflow needs there, ComfyUI-ECAD included, or see its log."
             )
 
@@ -124,10 +125,12 @@ class QueuedSearch:
                 self.on_event(data)
             elif kind == "executing" and data.get("node") is not None:
                 node = self.workflow.nodes.get(str(data["node"]), {})
-                self.on_node(node.get("_meta", {}).get("title") or node.get("class_type", ""))
+                title = node.get("_meta", {}).get("title") or node.get("class_type", "")
+                self.on_node(printable(str(title)))
             elif kind == "execution_error":
                 message = " ".join(str(data.get("exception_message", "")).split())
-                raise SearchError(f"{data.get('node_type', 'ComfyUI')} failed: {message}")
+                failed = f"{data.get('node_type', 'ComfyUI')} failed: {message}"
+                raise SearchError(printable(failed))
             elif kind == "execution_interrupted":
                 raise Stopped
             elif kind == "execution_success" or (not kind and self._ended() is not None):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SearchError, StorageError
+from .. import json_files
+from ..errors import SearchError
+from ..json_files import printable
 
 SEARCH = "ECAD_Search"
+LARGEST_FILE = 64 * 2**20  # bytes; a workflow may hold pictures as text
 Nodes = dict[str, dict[str, Any]]
 
 
@@ -23,34 +25,28 @@ class SearchWorkflow:
 
     @classmethod
     def load(cls, path: Path, node: str | None = None) -> SearchWorkflow:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise SearchError(f"'{path}' is not a workflow: {error.reason}.") from error
-        except OSError as error:
-            raise StorageError(
-                f"The workflow '{path}' cannot be read ({error.strerror or error}); check its name."
-            ) from error
+        """Of a file; StorageError when it cannot be read."""
+        content = json_files.read(path, kind="a workflow", largest=LARGEST_FILE, error=SearchError)
+        text = json_files.decoded(content, path, error=SearchError)
         return cls.parsed(text, node, source=str(path))
 
     @classmethod
     def parsed(cls, text: str, node: str | None = None, *, source: str) -> SearchWorkflow:
         """Of JSON text; `node` is the id of the search node where there are several."""
+        source = printable(source)
         try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise SearchError(f"'{source}' is not a workflow: {error}.") from None
+            document = json_files.parsed(text)
+        except json_files.UnusableJson as error:
+            raise SearchError(f"'{source}' is not a workflow: it {error}.") from None
         if isinstance(document, dict) and isinstance(document.get("nodes"), list):
             raise SearchError(
                 f"'{source}' is a workflow as the browser saves it; export it with File > Export "
                 "(API) and use that file."
             )
-        if not isinstance(document, dict) or not all(
-            isinstance(n, dict) and isinstance(n.get("class_type"), str) for n in document.values()
-        ):
+        if not isinstance(document, dict) or not all(map(is_node, document.values())):
             raise SearchError(
                 f"'{source}' is not a workflow in API format (an object of nodes, each with a "
-                "class_type); export it in ComfyUI with File > Export (API)."
+                "class_type and inputs); export it in ComfyUI with File > Export (API)."
             )
         return cls.of(document, node, source=source)
 
@@ -63,7 +59,7 @@ class SearchWorkflow:
             ]
             node = last[0] if len(last) == 1 else None
         if node not in found:
-            there = f"{len(found)} of them ({', '.join(found)})" if found else "none"
+            there = f"{len(found)} of them ({listed(found)})" if found else "none"
             ask = "name one of them with --node" if found else "add it to the workflow"
             raise SearchError(
                 f"A search needs one ECAD Search node, but '{source}' has {there}; {ask}."
@@ -89,6 +85,20 @@ def upstream(nodes: Nodes, id: str) -> Nodes:
             if is_link(value):
                 waiting.append(str(value[0]))
     return {id: fields for id, fields in nodes.items() if id in needed}
+
+
+def is_node(fields: Any) -> bool:
+    return (
+        isinstance(fields, dict)
+        and isinstance(fields.get("class_type"), str)
+        and all(isinstance(fields.get(name, {}), dict) for name in ("inputs", "_meta"))
+    )
+
+
+def listed(ids: list[str]) -> str:
+    """Ids of nodes in a message."""
+    shown = [printable(id[:40]) for id in ids[:20]]
+    return ", ".join([*shown, "..."] if len(ids) > len(shown) else shown)
 
 
 def is_link(value: Any) -> bool:

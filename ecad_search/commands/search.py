@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import threading
@@ -124,19 +125,16 @@ def _search(options: argparse.Namespace) -> int:
 def _resume(options: argparse.Namespace) -> int:
     file = Path(options.journal)
     arguments = list(options.host_arguments)
-    name, text = options.journal.removesuffix(SUFFIX).replace("\\", "/"), ""
-    if file.is_file():
+    name, workflow = options.journal.removesuffix(SUFFIX).replace("\\", "/"), None
+    if os.path.isfile(file):
         output, name = _place_of(file.resolve())
         if options.comfyui is not None:
             arguments += ["--output-directory", str(output)]
         beside = file.with_name(file.name.removesuffix(SUFFIX) + ".workflow.json")
         if options.workflow is None and beside.is_file():
-            text = beside.read_text(encoding="utf-8")
-    workflow = None
+            workflow = SearchWorkflow.load(beside, options.node)
     if options.workflow is not None:
         workflow = SearchWorkflow.load(options.workflow, options.node)
-    elif text:
-        workflow = SearchWorkflow.parsed(text, options.node, source=options.journal)
     with ExitStack() as stack, interruptible():
         status = StatusLine()
         place = Place.of(options, stack, status, arguments)

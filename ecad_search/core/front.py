@@ -8,18 +8,22 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import ScheduleError, SearchError, StorageError
+from .. import json_files
+from ..errors import ScheduleError, SearchError
 from . import pareto, schedule_json
 from .architecture import is_whole
 from .schedule import Schedule
 
 FORMAT = "ecad-front"
 VERSION = 1
+LARGEST = 128 * 2**20  # bytes of a file; a front of 1,000 schedules of FLUX has 20 MB
+DEEPEST_NESTING = json_files.DEEPEST_NESTING + 3  # a schedule stands in a list of points
+LARGEST_NUMBER = 1e100
+LEAST_COST = 1e-12
 NUMBERS = ("cost", "quality", "quality_stderr", "mean_score")
 
 
@@ -288,10 +292,10 @@ class Front:
     def from_json(cls, text: str, *, source: str = "the front") -> Front:
         """The inverse of `to_json`; `source` names the file in errors."""
         try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            document = json_files.parsed(text, deepest=DEEPEST_NESTING)
+        except json_files.UnusableJson as error:
             raise ScheduleError(
-                f"{source} is not a front file: {error}. Choose the front.json of a search."
+                f"{source} is not a front file: it {error}. Choose the front.json of a search."
             ) from None
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ScheduleError(
@@ -300,7 +304,7 @@ class Front:
             )
         if document.get("version") != VERSION:
             raise ScheduleError(
-                f"{source} is a front of version {document.get('version')!r}, this pack reads "
+                f"{source} is a front of version {document.get('version')!r:.60}, this pack reads "
                 f"version {VERSION}. Update ComfyUI-ECAD."
             )
         points, info = document.get("points"), document.get("info", {})
@@ -326,18 +330,10 @@ class Front:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Front:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ScheduleError(
-                f"'{path}' is not a front file: {error.reason}. Choose the front.json of a search."
-            ) from error
-        except OSError as error:
-            raise StorageError(
-                f"The front '{path}' cannot be read ({error.strerror or error}). "
-                "Choose an existing front.json."
-            ) from error
-        return cls.from_json(text, source=f"'{path}'")
+        """Of a file; StorageError when it cannot be read."""
+        content = json_files.read(path, kind="a front file", largest=LARGEST, error=ScheduleError)
+        text = json_files.decoded(content, path, error=ScheduleError)
+        return cls.from_json(text, source=f"'{json_files.printable(os.fspath(path))}'")
 
 
 def _front_of(points: Sequence[FrontPoint]) -> list[int]:
@@ -384,10 +380,10 @@ def _numbers(entry: Mapping[str, Any], names: Sequence[str], source: str) -> dic
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not math.isfinite(value)
+            or not abs(value) <= LARGEST_NUMBER  # nor what cannot be squared
         ):
             raise ScheduleError(
-                f"Field '{name}' of {source} is {value!r}, expected a finite number. "
+                f"Field '{name}' of {source} is {value!r:.60}, expected a finite number. "
                 "Export the front again."
             )
         found[name] = float(value)
@@ -415,28 +411,30 @@ def _point(entry: Any, source: str) -> FrontPoint:
     samples, is_reference = entry.get("samples"), entry.get("is_reference", False)
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise ScheduleError(
-            f"Field 'samples' of {source} is {samples!r}, expected a whole number from 1. "
+            f"Field 'samples' of {source} is {samples!r:.60}, expected a whole number from 1. "
             "Export the front again."
         )
-    if not 0 < numbers["cost"] <= 1 or not isinstance(is_reference, bool):
+    if not LEAST_COST <= numbers["cost"] <= 1 or not isinstance(is_reference, bool):
         raise ScheduleError(
-            f"Field 'cost' of {source} is {numbers['cost']!r} and 'is_reference' {is_reference!r}, "
+            f"Field 'cost' of {source} is {numbers['cost']!r} and 'is_reference' "
+            f"{is_reference!r:.60}, "
             "expected a number in (0, 1] and true or false. Export the front again."
         )
     stored, within = entry.get("cache_bytes"), entry.get("within_limits", True)
     is_size = stored is None or (is_whole(stored) and stored >= 0)
     if not is_size or not isinstance(within, bool):
         raise ScheduleError(
-            f"Field 'cache_bytes' of {source} is {stored!r} and 'within_limits' {within!r}, "
+            f"Field 'cache_bytes' of {source} is {stored!r:.60} and 'within_limits' "
+            f"{within!r:.60}, "
             "expected a whole number from 0 and true or false. Export the front again."
         )
     for name in ("relative_macs", "seconds"):
         value = entry.get(name)
         if value is not None:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not math.isfinite(value) or value <= 0:
+            if not is_number or not LEAST_COST <= value <= LARGEST_NUMBER:
                 raise ScheduleError(
-                    f"Field '{name}' of {source} is {value!r}, expected a number above 0. "
+                    f"Field '{name}' of {source} is {value!r:.60}, expected a number above 0. "
                     "Export the front again."
                 )
             numbers[name] = float(value)

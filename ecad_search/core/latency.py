@@ -8,7 +8,6 @@ is in the first part, so what stands for a component is what computing takes lon
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ScheduleError
-from .architecture import Architecture, Workload
+from .architecture import LARGEST_BATCH, Architecture, Workload, is_whole
 from .cost import cell_macs
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 DIGITS = 6  # of a measured number; the rest is chance
+LONGEST = 1e6  # seconds of one evaluation
 
 
 class Kind(NamedTuple):
@@ -107,22 +107,40 @@ class Latency:
     def from_json(cls, document: Mapping[str, Any]) -> Latency:
         """The inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
         latency = cls(
-            step=float(document["step"]),
-            blocks={str(name): float(value) for name, value in document["blocks"].items()},
+            step=_measured(document["step"]),
+            blocks=_times(document["blocks"]),
             components={
-                str(group): {str(name): float(value) for name, value in of.items()}
-                for group, of in document["components"].items()
+                group: _times(of) for group, of in _mapping(document["components"]).items()
             },
-            evaluations=float(document["evaluations"]),
-            pictures=int(document["pictures"]),
+            evaluations=_measured(document["evaluations"]),
+            pictures=document["pictures"],
             device=str(document["device"]),
         )
         numbers = [latency.step, *latency.blocks.values()]
         numbers += [value for of in latency.components.values() for value in of.values()]
-        usable = all(math.isfinite(value) and value >= 0 for value in numbers)
-        if not usable or sum(numbers) <= 0 or latency.evaluations <= 0 or latency.pictures < 1:
-            raise ValueError("a latency must hold times that are not negative")
+        if sum(numbers) <= 0 or latency.evaluations <= 0:
+            raise ValueError("a latency must hold a time above 0")
+        if not is_whole(latency.pictures) or not 1 <= latency.pictures <= LARGEST_BATCH:
+            raise ValueError(f"a latency of {latency.pictures!r} pictures at a time")
         return latency
+
+
+def _measured(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"a latency has {value!r} in the place of a number")
+    if not 0 <= value <= LONGEST:
+        raise ValueError(f"a latency has {value!r}, expected 0 to {LONGEST:g}")
+    return float(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a latency has a {type(value).__name__} in the place of an object")
+    return value
+
+
+def _times(value: Any) -> dict[str, float]:
+    return {name: _measured(seconds) for name, seconds in _mapping(value).items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +150,11 @@ class TimeCost:
     architecture: Architecture
     steps: int
     latency: Latency
+
+    def __post_init__(self) -> None:
+        """KeyError where a group or component has no time, ValueError where nothing takes any."""
+        if not self.uncached_seconds > 0:
+            raise ValueError("a latency by which the uncached run takes no time")
 
     def seconds(self, compute: Bools) -> Floats:
         """(...,) per picture, of (..., steps, n_cells)."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
-import stat
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +15,9 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from .. import json_files
 from ..errors import EcadError, ModelMismatchError, ScheduleError, StorageError
+from ..json_files import printable
 from . import paper_sigmas
 from .architecture import (
     Architecture,
@@ -33,8 +33,6 @@ from .schedule import MOST_STEPS, Schedule
 FORMAT = "ecad-schedule"
 VERSION = 1
 LARGEST_FILE = 8 * 1024 * 1024  # bytes; the largest of the paper's files has 0.2 MB
-DEEPEST_NESTING = 64
-LONGEST_NUMBER = 300  # digits
 LONGEST_NAME = 200
 
 # Fields that describe the rows; everything else of a file is `Schedule.info`.
@@ -62,7 +60,7 @@ INFO_FIELDS: dict[str, type] = {
 
 def loads(text: str, *, source: str = "the schedule") -> Schedule:
     """The schedule in `text`, in our format or the paper's; `source` names it in error messages."""
-    source = _printable(source)
+    source = printable(source)
     document = _parsed(text, source)
     if _is_the_papers(document):
         return _from_paper(document, source)
@@ -71,7 +69,7 @@ def loads(text: str, *, source: str = "the schedule") -> Schedule:
 
 def is_the_papers(text: str, *, source: str = "the schedule") -> bool:
     """Whether `text` is in the paper's format, not ours; ScheduleError if it is no JSON object."""
-    return _is_the_papers(_parsed(text, _printable(source)))
+    return _is_the_papers(_parsed(text, printable(source)))
 
 
 def _is_the_papers(document: Mapping[str, Any]) -> bool:
@@ -84,7 +82,7 @@ def dumps(schedule: Schedule) -> str:
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "name": schedule.name,
+        "name": _clean_name(schedule.name),
         "architecture": architecture.id,
         "family": architecture.family,
         "blocks": architecture.counts,
@@ -168,7 +166,7 @@ def dumps_paper(schedule: Schedule) -> str:
 
 def write_atomically(path: str | os.PathLike[str], text: str) -> None:
     """Replace the file at `path` by `text`, so that a reader or a crash never meets half of it."""
-    shown = _printable(os.fspath(path))
+    shown = printable(os.fspath(path))
     temporary: Path | None = None
     try:
         target = Path(path)
@@ -204,39 +202,12 @@ def _sync_folder(folder: Path) -> None:
 
 def read(path: str | os.PathLike[str]) -> bytes:
     """The content of a schedule file: a regular file of at most LARGEST_FILE bytes."""
-    shown = _printable(os.fspath(path))
-    try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            raise StorageError(f"{shown} is not a file; expected a schedule file.")
-        if found.st_size > LARGEST_FILE:
-            raise ScheduleError(_too_large(shown, found.st_size))
-        with open(path, "rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StorageError(f"{shown} cannot be read ({reason}); check the path.") from error
-    if len(content) > LARGEST_FILE:
-        raise ScheduleError(_too_large(shown, len(content)))
-    return content
+    return json_files.read(path, kind="a schedule file", largest=LARGEST_FILE, error=ScheduleError)
 
 
 def decoded(content: bytes, path: str | os.PathLike[str]) -> str:
     """The text of what `read` gave for `path`."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ScheduleError(
-            f"{_printable(os.fspath(path))} is not UTF-8 text (byte {error.start}); "
-            "expected a JSON file in UTF-8."
-        ) from error
-
-
-def _too_large(shown: str, size: int) -> str:
-    return (
-        f"{shown} has {size:,} bytes; a schedule file has at most {LARGEST_FILE:,}. "
-        "Choose another file."
-    )
+    return json_files.decoded(content, path, error=ScheduleError)
 
 
 # --- JSON ---------------------------------------------------------------------------------------
@@ -244,77 +215,18 @@ def _too_large(shown: str, size: int) -> str:
 
 def _parsed(text: str, source: str) -> dict[str, Any]:
     """The JSON object in `text`; every way to be broken is one ScheduleError."""
-
-    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in found:
-                raise ScheduleError(
-                    f"{source}: the field {_shown(name)} stands twice in one object; "
-                    "expected it once."
-                )
-            found[name] = value
-        return found
-
-    def constant(name: str) -> NoReturn:
-        raise ScheduleError(f"{source}: found the number {name}; expected a finite number.")
-
-    def whole(digits: str) -> int:
-        if len(digits) > LONGEST_NUMBER:
-            raise ScheduleError(
-                f"{source}: found a number of {len(digits)} digits; "
-                f"expected at most {LONGEST_NUMBER}."
-            )
-        return int(digits)
-
-    def real(digits: str) -> float:
-        value = float(digits)
-        if not math.isfinite(value):
-            raise ScheduleError(
-                f"{source}: found the number {digits[:40]}; expected one a double can hold."
-            )
-        return value
-
     if len(text) > LARGEST_FILE:
-        raise ScheduleError(_too_large(source, len(text)))
-    try:
-        document = json.loads(
-            text,
-            object_pairs_hook=fields,
-            parse_constant=constant,
-            parse_int=whole,
-            parse_float=real,
-        )
-    except json.JSONDecodeError as error:
         raise ScheduleError(
-            f"{source} is not JSON (line {error.lineno}, column {error.colno}: {error.msg}); "
-            "expected a schedule file."
-        ) from error
-    except RecursionError as error:
-        raise ScheduleError(_too_deep(source)) from error
+            f"{source} has {len(text):,} characters; a schedule file has at most {LARGEST_FILE:,}. "
+            "Choose another file."
+        )
+    try:
+        document = json_files.parsed(text)
+    except json_files.UnusableJson as error:
+        raise ScheduleError(f"{source} {error}; expected a schedule file.") from error
     if not isinstance(document, dict):
         raise ScheduleError(f"{source} holds {_shown(document)}; expected an object with a format.")
-    _check_depth(document, source)
     return document
-
-
-def _check_depth(document: Any, source: str) -> None:
-    level = [document]
-    for _ in range(DEEPEST_NESTING):
-        level = [
-            child
-            for value in level
-            if isinstance(value, (dict, list))
-            for child in (value.values() if isinstance(value, dict) else value)
-            if isinstance(child, (dict, list))
-        ]
-        if not level:
-            return
-    raise ScheduleError(_too_deep(source))
-
-
-def _too_deep(source: str) -> str:
-    return f"{source} is nested too deeply; expected at most {DEEPEST_NESTING} levels."
 
 
 def _text(document: Mapping[str, Any], *, indent: int, what: str) -> str:
@@ -693,10 +605,6 @@ def _flat(value: Any) -> str:
     ):
         return "[" + ", ".join(map(_shown, value)) + "]"
     return "missing" if value is None else _shown(value)
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else ascii(text)
 
 
 def _clean_name(text: str) -> str:

@@ -17,11 +17,14 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import JournalError, StorageError
+from ..json_files import parsed, printable
 from .lock import LockFile
 
 FORMAT = "ecad-journal"
 VERSION = 1
 HEADER_START = b'{"format":"ecad-journal"'
+LONGEST_SECONDS = 1e9  # of one evaluation; what is longer was never measured
+MOST_DIFFERENCES = 8  # that a message names
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +45,17 @@ def _differences(found: Any, wanted: Any, field: str = "") -> list[str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
         lines: list[str] = []
         for key in [*found, *(key for key in wanted if key not in found)]:
-            inner = f"{field}.{key}" if field else str(key)
+            inner = f"{field}.{printable(key)}" if field else printable(key)
             lines += _differences(found.get(key), wanted.get(key), inner)
         return lines
     if found == wanted and isinstance(found, bool) == isinstance(wanted, bool):
         return []
-    return [f"{field} is {json.dumps(found)} in the file and {json.dumps(wanted)} here"]
+    return [f"{field} is {_shown(found)} in the file and {_shown(wanted)} here"]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _parse(content: bytes, path: Path) -> tuple[list[dict[str, Any]], bytes]:
@@ -60,8 +68,8 @@ def _parse(content: bytes, path: Path) -> tuple[list[dict[str, Any]], bytes]:
     records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parsed(line.decode("utf-8"))
+        except ValueError:
             record = None
         if number == 1 and (not isinstance(record, dict) or record.get("format") != FORMAT):
             raise _not_a_journal(path)
@@ -84,9 +92,10 @@ def _not_a_journal(path: Path) -> JournalError:
     )
 
 
-def _storage_error(path: Path, doing: str, error: OSError) -> StorageError:
+def _storage_error(path: Path, doing: str, error: OSError | ValueError) -> StorageError:
+    reason = getattr(error, "strerror", None) or error
     return StorageError(
-        f"The journal '{path}' cannot be {doing} ({error.strerror or error}). "
+        f"The journal '{printable(str(path))}' cannot be {doing} ({reason}). "
         "Check the folder and the free space; the search resumes from what is there."
     )
 
@@ -97,7 +106,9 @@ class Journal:
     `identity` is what the caller knows about the search and this library does not: the model's
     fingerprint, the calibration's hash, the scorers' names. Any JSON mapping; it must agree when
     the journal is opened again. Opening takes the lock; `close`, or leaving a `with`, frees it.
-    A `readonly` journal takes no lock, repairs nothing and cannot be appended to.
+    A torn last line is set aside by `repair`, or when the next one is written, not before: a journal
+    that turns out to be of another search stays as it was. A `readonly` journal takes no lock,
+    repairs nothing and cannot be appended to.
     """
 
     def __init__(
@@ -116,6 +127,7 @@ class Journal:
         self.seconds = 0.0
         self._lock: LockFile | None = None
         self._broken = False
+        self.torn = b""  # what stands behind the last whole line
         if self.path is None:
             return
         if not readonly:
@@ -148,8 +160,11 @@ class Journal:
             return
         differences = _differences(self.header, wanted)
         if differences:
+            named = differences[:MOST_DIFFERENCES]
+            if len(differences) > len(named):
+                named.append(f"and {len(differences) - len(named)} more")
             raise JournalError(
-                f"'{self.path}' belongs to another search: {'; '.join(differences)}. "
+                f"'{self.path}' belongs to another search: {'; '.join(named)}. "
                 "Use another journal file, or the same settings to resume."
             )
 
@@ -202,23 +217,28 @@ class Journal:
                     f"There is no journal '{path}'. Start a search, or choose another file."
                 ) from None
             return
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a null character in the path
             raise _storage_error(path, "read", error) from error
         records, torn = _parse(content, path)
-        if torn and not self.readonly:
-            self._set_aside(path, torn, keep=len(content) - len(torn))
+        self.torn = torn
         if not records:
             return
         self.header, *self.records = records
         version = self.header.get("version")
-        if version != VERSION:
+        if version != VERSION or not isinstance(version, int):
             raise JournalError(
-                f"'{path}' is a journal of version {version!r}, this pack reads version "
-                f"{VERSION}. Update ComfyUI-ECAD, or choose another journal file."
+                f"'{path}' is a journal of version {_shown(version)}, this pack reads "
+                f"version {VERSION}. Update ComfyUI-ECAD, or choose another journal file."
             )
         self.seconds = self._read_seconds()
 
-    def _set_aside(self, path: Path, torn: bytes, *, keep: int) -> None:
+    def repair(self) -> None:
+        """Keep a torn last line in a file of its own, and cut it off."""
+        if self.torn and self.path is not None and not self.readonly:
+            self._set_aside(self.path, self.torn)
+            self.torn = b""
+
+    def _set_aside(self, path: Path, torn: bytes) -> None:
         aside = path.with_name(path.name + ".torn")
         try:
             with open(aside, "ab") as file:
@@ -226,7 +246,9 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
             with open(path, "r+b") as file:
-                file.truncate(keep)
+                if not path.read_bytes().endswith(torn):
+                    raise OSError("another program has changed it")
+                file.truncate(path.stat().st_size - len(torn))
                 os.fsync(file.fileno())
         except OSError as error:
             raise _storage_error(path, "repaired", error) from error
@@ -246,6 +268,7 @@ class Journal:
                 f"'{self.path}' is open for reading only, or was closed. "
                 "Open the journal again to go on with the search."
             )
+        self.repair()
         is_new = not self.path.exists()
         try:
             with open(self.path, "ab") as file:
@@ -291,5 +314,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 for line in self.times_path.read_bytes().splitlines():
                     with contextlib.suppress(ValueError, KeyError, TypeError):
-                        total += float(json.loads(line)["seconds"])
+                        seconds = parsed(line.decode("utf-8"))["seconds"]
+                        if 0 <= seconds <= LONGEST_SECONDS:
+                            total += seconds
         return total

@@ -7,14 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.architecture import Architecture, Workload, family_named, listed_architectures
+from ..core.architecture import (
+    Architecture,
+    Workload,
+    family_named,
+    is_whole,
+    listed_architectures,
+)
 from ..core.front import Front
+from ..core.schedule import MOST_STEPS
+from ..core.schedule_json import LONGEST_NAME
 from ..errors import EcadError, JournalError, ModelMismatchError
+from ..json_files import printable
 from .journal import Journal
 from .search import Search
 from .settings import SearchSettings
 
 SUFFIX = ".jsonl"
+MOST_SAMPLES = 10**8
+MOST_SCORERS = 100
 
 
 class RecordedJournal(Journal):
@@ -24,7 +35,8 @@ class RecordedJournal(Journal):
         super().__init__(path, readonly=True)
         if self.header is None:
             raise JournalError(f"The journal '{path}' is empty; its search has not begun.")
-        self.identity = dict(self.header.get("identity") or {})
+        identity = self.header.get("identity")
+        self.identity = dict(identity) if isinstance(identity, Mapping) else {}
 
     def begin(self, fields: Mapping[str, Any]) -> None:
         """Whose it is stands in its own header."""
@@ -41,6 +53,7 @@ def recorded_search(path: str | os.PathLike[str]) -> Search:
     header = journal.header or {}
     try:
         samples = header["samples"]
+        _check_numbers(header)
         settings = {**header["settings"], "images": 10**9}  # budgets are not in a journal
         return Search(
             SearchSettings.from_json(settings),
@@ -52,10 +65,26 @@ def recorded_search(path: str | os.PathLike[str]) -> Search:
             scorers=header.get("scorers", 1),
         )
     except (KeyError, TypeError, ValueError, ModelMismatchError) as error:
+        reason = printable(f"{type(error).__name__}: {error}")[:300]
         raise JournalError(
-            f"The header of '{path}' cannot be read ({type(error).__name__}: {error}). Update "
+            f"The header of '{path}' cannot be read ({reason}). Update "
             "ComfyUI-ECAD, or use the front file beside the journal."
         ) from error
+
+
+def _check_numbers(header: Mapping[str, Any]) -> None:
+    """ValueError for a search of a size that never was, and would take all memory."""
+    for name, lowest, largest in (
+        ("steps", 2, MOST_STEPS),
+        ("samples", 2, MOST_SAMPLES),
+        ("scorers", 1, MOST_SCORERS),
+    ):
+        value = header.get(name, 1) if name == "scorers" else header[name]
+        if not is_whole(value) or not lowest <= value <= largest:
+            raise ValueError(f"'{name}' is {value!r:.60}")
+    id = header["architecture"]["id"]
+    if not isinstance(id, str) or not id or not id.isprintable() or len(id) > LONGEST_NAME:
+        raise ValueError(f"'id' is {id!r:.60}")
 
 
 def recorded_front(path: Path) -> Front:

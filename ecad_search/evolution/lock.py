@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError, StorageError
+from ..json_files import parsed, printable
 
 # Tells this process from an earlier one with the same number: in a container it is always 1.
 PROCESS_TOKEN = uuid.uuid4().hex
@@ -24,11 +25,12 @@ PROCESS_TOKEN = uuid.uuid4().hex
 def _process_start(pid: int) -> str:
     """When process `pid` started, as the system counts it; empty where that cannot be read."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         # The name in brackets may hold anything, so count the fields after its end.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        status = Path(f"/proc/{pid}/stat").read_bytes()
+        fields = status.rpartition(b")")[2].decode("ascii").split()
         return f"{boot}/{fields[19]}"
-    except (OSError, IndexError):
+    except (OSError, IndexError, UnicodeDecodeError):
         return ""
 
 
@@ -134,7 +136,7 @@ class LockFile:
     @staticmethod
     def _owner(content: bytes) -> dict[str, Any]:
         try:
-            owner = json.loads(content)
+            owner = parsed(content.decode("utf-8"))
         except ValueError:
             return {}
         return owner if isinstance(owner, dict) else {}
@@ -142,8 +144,10 @@ class LockFile:
     def _is_stale(self, content: bytes) -> bool:
         owner = self._owner(content)
         pid = owner.get("pid")
-        if owner.get("host") != platform.node() or not isinstance(pid, int) or pid <= 0:
+        if owner.get("host") != platform.node() or not isinstance(pid, int):
             return False  # another machine's, or unreadable: only its user can tell
+        if not 0 < pid < 2**31:
+            return False
         if pid == os.getpid():
             return owner.get("process") != PROCESS_TOKEN
         if not _is_running(pid):
@@ -154,7 +158,7 @@ class LockFile:
     def _remove_stale(self, content: bytes) -> None:
         aside = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:12]}.tmp")
         try:
-            os.rename(self.path, aside)
+            os.replace(self.path, aside)
         except OSError:
             return  # somebody else was faster
         try:
@@ -173,8 +177,9 @@ class LockFile:
                 f"'{self.subject}' is already being written by another search of this ComfyUI. "
                 "Wait for it to end, or choose another journal file."
             )
+        host = printable(str(owner.get("host", "an unnamed machine")))[:80]
         who = (
-            f"process {owner['pid']} on '{owner.get('host', 'an unnamed machine')}'"
+            f"process {owner['pid']} on '{host}'"
             if isinstance(owner.get("pid"), int)
             else "an unknown process"
         )

@@ -22,6 +22,7 @@ from ..core.schedule import Schedule
 from ..errors import JournalError, ScorerError, SearchError
 from . import nsga2, proposals, racing, seeding
 from .journal import Journal
+from .journal_records import DROPPED, LARGEST_SCORE, MORE, SCORED, check
 from .memory import MIB, CacheLimit, CacheMemory
 from .operators import Grid
 from .proposals import Proposal
@@ -31,8 +32,6 @@ from .surrogate import MOST_OBSERVATIONS, Features, Surrogate
 
 Floats = npt.NDArray[np.float64]
 
-# What `tell` decided, as it stands in the journal.
-MORE, DROPPED, SCORED = "more", "dropped", "scored"
 USEFUL_LOSS = 3.0  # times the loss of the worst hand-made schedule
 GROWTH = 0.005  # of the area under the front, less than which is none
 MOST_BARREN = 20  # generations in a row without a new schedule before the search gives up
@@ -81,7 +80,9 @@ class _Paired:
 
     @classmethod
     def of(cls, scores: Floats, uncached: Floats) -> _Paired:
-        """Of (scorers, n) scores and those of the uncached run, n or more."""
+        """Of (scorers, n) scores and those of the uncached run, n or more; else ValueError."""
+        if scores.shape[1] > uncached.shape[1]:
+            raise ValueError(f"{scores.shape[1]} samples of which {uncached.shape[1]} are uncached")
         differences = scores - uncached[:, : scores.shape[1]]
         alone = scores.shape[1] == 1
         return cls(
@@ -202,6 +203,7 @@ class Search:
         journal.begin(self._header())
         for number, record in enumerate(journal.records, start=2):
             try:
+                check(record, n_samples)
                 self._apply(record)
             except (KeyError, TypeError, ValueError) as error:
                 raise JournalError(
@@ -209,6 +211,7 @@ class Search:
                     f"({type(error).__name__}: {error}). Restore the file from a backup, or cut "
                     f"it off before line {number} to go on from there."
                 ) from error
+        journal.repair()
 
     # --- what a caller sees ----------------------------------------------------------------------
 
@@ -663,7 +666,7 @@ class Search:
                 "one for each. Check the scorer."
             )
         for sample, value in zip(job.samples, values, strict=True):
-            if not math.isfinite(value):
+            if not abs(value) <= LARGEST_SCORE:  # nor NaN
                 raise ScorerError(
                     f"The score of sample {sample} is {value}; expected a finite number. Look at "
                     f"the picture of that sample under schedule {job.candidate.key} (a black one "

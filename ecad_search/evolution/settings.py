@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.architecture import Architecture
 from ..errors import SearchError
+from ..json_files import printable
 
 MODES = ("ecad+", "paper", "random")
 COSTS = ("macs", "seconds")
@@ -139,7 +140,7 @@ class SearchSettings:
     def from_json(cls, document: Mapping[str, Any]) -> SearchSettings:
         """The inverse of `to_json`, and of `course` up to the budgets."""
         known = {field.name for field in fields(cls)}
-        unknown = [str(name) for name in document if name not in known]
+        unknown = [printable(str(name))[:60] for name in document if name not in known]
         if unknown:
             raise SearchError(
                 f"A search has no setting {', '.join(unknown)}; expected some of "

@@ -78,7 +78,7 @@ class ScorerContract:
         module = self.covers.__module__[self.covers.__module__.index("ecad_search") :]
         code = IMPORT_ALONE.format(heavy=HEAVY, module=module)
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=PACKAGE_PARENT, capture_output=True, text=True
+            [sys.executable, "-c", code], cwd=PACKAGE_PARENT, capture_output=True, encoding="utf-8"
         )
         assert "" == done.stderr
 

@@ -163,10 +163,10 @@ class BenchmarkRun:
             "features": self.features.name if self.features else "",
             "schedules": {column.name: column.identity for column in columns},
         }
-        self.record = Record(
-            folder / "benchmark.jsonl", identity, [column.name for column in columns]
-        )
         self.count = len(renderer.calibration.prompts.samples)
+        self.record = Record(
+            folder / "benchmark.jsonl", identity, [column.name for column in columns], self.count
+        )
         self.images = 0.0  # sampled in this execution
         self.started = 0.0
 

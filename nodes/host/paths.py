@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
 
 from ...ecad_search.errors import EcadError, StorageError
+from ...ecad_search.file_names import confined
 from ...ecad_search.library import ScheduleLibrary
 
 PACK_FOLDER = Path(__file__).resolve().parents[2]
@@ -45,8 +45,8 @@ class ModelFolder:
         path = folder_paths.get_full_path(self.name, name) if found else None
         if path is None:
             raise StorageError(
-                f"There is no file '{name}' in models/{self.name}; put it there and refresh the "
-                "list."
+                f"There is no file {name[:80]!r} in models/{self.name}; put it there and refresh "
+                "the list."
             )
         return Path(path)
 
@@ -77,7 +77,7 @@ def results_folder() -> Path:
 
 def result_path(name: str, suffix: str = "") -> Path:
     """`name` + `suffix` inside results_folder(); sub-folders are allowed, leaving it is not."""
-    path = confined(results_folder(), f"{name}{suffix}", "ComfyUI's output/ecad folder")
+    path = confined(results_folder(), name, "ComfyUI's output/ecad folder", suffix=suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -91,21 +91,6 @@ def result_path(name: str, suffix: str = "") -> Path:
 def input_path(name: str) -> Path:
     """A file in ComfyUI's input folder."""
     return confined(Path(folder_paths.get_input_directory()), name, "ComfyUI's input folder")
-
-
-def confined(folder: Path, name: str, described: str) -> Path:
-    """`folder / name`; refused outside `folder`, or with characters some system forbids."""
-    expected = f"expected a relative name inside {described}, such as 'mine/first'"
-    parts = re.split(r"[\\/]", name)
-    if not name.strip() or any(part.strip(" .") == "" for part in parts):
-        raise StorageError(f"'{name}' is not a usable file name; {expected}.")
-    if Path(name).is_absolute() or re.search(r'[<>:"|?*\x00-\x1f]', name):
-        raise StorageError(f"'{name}' is not a usable file name; {expected}.")
-    root = folder.resolve()
-    path = root.joinpath(*parts).resolve()
-    if not path.is_relative_to(root):  # a link that leads out of the folder
-        raise StorageError(f"'{name}' leads out of {described}; {expected}.")
-    return path
 
 
 def result_name_problem(name: str) -> str:

@@ -59,8 +59,8 @@ def model_folder(name: str) -> Path:
     config = next(configs, None) if name in model_folders() else None
     if config is None:
         raise StorageError(
-            f"There is no folder '{name}' with a config.json in models/{FOLDER}; put it there and "
-            "refresh the list."
+            f"There is no folder {name[:80]!r} with a config.json in models/{FOLDER}; put it there "
+            "and refresh the list."
         )
     return SCORERS.file(config).parent
 

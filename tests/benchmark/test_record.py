@@ -73,6 +73,65 @@ def test_newer_format_and_other_files_are_refused(tmp_path):
         record(tmp_path)
 
 
+@pytest.mark.parametrize("kept", [0, 1, 20, 60])
+def test_a_kill_at_the_first_line_begins_again(tmp_path, kept):
+    path = record(tmp_path).path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])
+    record(tmp_path)
+    assert whole == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\xff\xfe",
+        b"[" * 5000,
+        b'{"format": "ecad-benchmark", "version": 1, "columns": 7, "identity": []}',
+        b'{"format": "ecad-benchmark", "version": NaN}',
+    ],
+)
+def test_a_broken_first_line_is_a_sentence(tmp_path, head):
+    path = record(tmp_path).path
+    path.write_bytes(head + b"\n")
+    with pytest.raises(JournalError) as error:
+        record(tmp_path)
+    assert str(error.value).isprintable()
+    assert head + b"\n" == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sample": -1}, "'sample' is -1"),
+        ({"sample": True}, "'sample' is true"),
+        ({"sample": 5}, "sample 5 of 5"),
+        ({"column": None}, "'column' is null"),
+        ({"seconds": 0}, "'seconds' is 0"),
+        ({"seconds": "1.5"}, "'seconds' is"),
+        ({"seconds": 10**250}, "'seconds' is 1000"),
+        ({"scores": [1]}, "'scores' is"),
+        ({"scores": {"ssim": "nan"}}, "'scores' is"),
+        ({"peak_bytes": 1.5}, "'peak_bytes' is 1.5"),
+        ({"problem": 3}, "'problem' is 3"),
+        ({"features": "a"}, "'features' is"),
+        ({"features": 7}, "'features' is 7"),
+        ({"features": "AADAfw=="}, "'features' is"),
+        ({"features": "AAAAAAAAAAA="}, "another number of features"),
+    ],
+)
+def test_a_line_that_is_no_measurement_is_named(tmp_path, changes, said):
+    first = record(tmp_path)
+    first.append([measured(0, features=np.ones(1, np.float32))])
+    line = json.dumps(measured(1).to_json() | changes).encode() + b"\n"
+    content = first.path.read_bytes() + line
+    first.path.write_bytes(content)
+    with pytest.raises(JournalError, match=r"Line 3 of 'benchmark\.jsonl'") as error:
+        Record(first.path, {"model": "a", "cfg": 3.0}, COLUMNS, 5)
+    assert said in str(error.value)
+    assert content == first.path.read_bytes()
+
+
 def test_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):

@@ -49,6 +49,10 @@ def test_an_override_replaces_a_link_and_what_only_that_link_needed():
         ('{"1": {"inputs": {}}}', "not a workflow in API format"),
         (json.dumps({"nodes": [], "links": []}), "Export \\(API\\)"),
         ("{}", "has none; add it"),
+        ('{"1": {"class_type": "A", "inputs": null}}', "not a workflow in API format"),
+        ('{"1": {"class_type": "A", "_meta": "x"}}', "not a workflow in API format"),
+        ('{"1": {"class_type": "A", "inputs": {"x": NaN}}}', "it has the number NaN"),
+        ("[" * 5000, "nested too deeply"),
         (json.dumps({**NODES, "5": NODES["2"]}), r"2 of them \(2, 5\); name one of them"),
     ],
 )
@@ -85,7 +89,26 @@ def test_the_address_of_a_server(address, url):
     assert url == Connection.to(address).url
 
 
-@pytest.mark.parametrize("address", ["", "ftp://a", "http://", "a:port", "http://a:99999"])
+def test_a_workflow_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.json").write_bytes(json.dumps(NODES).encode("utf-8-sig"))
+    assert "2" == SearchWorkflow.load(tmp_path / "a.json").id
+
+
+def test_a_workflow_that_is_no_file_is_said_in_one_line(capsys, tmp_path):
+    assert "is not a file" in error(capsys, "search", tmp_path, "--server", "127.0.0.1:9")
+    (tmp_path / "a.json").write_bytes(b"\xff")
+    message = error(capsys, "search", tmp_path / "a.json", "--server", "127.0.0.1:9")
+    assert "is not UTF-8 text" in message
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "ftp://a", "http://", "a:port", "http://a:99999"),
+        *("http://[", "http://a/ä", "http://ä", "http://a b", "http://a?b", "http://a#b"),
+        *("http://user:secret@a", "http://a\r\nHost: b", "file:///etc/passwd"),
+    ],
+)
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(SearchError, match="not the address of a ComfyUI"):
         Connection.to(address)

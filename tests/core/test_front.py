@@ -152,7 +152,7 @@ def test_files_that_are_not_fronts_are_told_apart(tmp_path):
     with pytest.raises(StorageError, match="cannot be read"):
         Front.load(tmp_path / "none.json")
     (tmp_path / "image.json").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(ScheduleError, match="is not a front file"):
+    with pytest.raises(ScheduleError, match="is not UTF-8 text"):
         Front.load(tmp_path / "image.json")
 
 

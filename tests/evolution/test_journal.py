@@ -58,14 +58,14 @@ def test_a_torn_last_line_is_repaired_wherever_it_broke(tmp_path_factory, cut):
     path.write_bytes(whole[:cut])
     complete = whole[:cut].rfind(b"\n") + 1
     with Journal(path, IDENTITY) as journal:
-        assert whole[:complete] == path.read_bytes()
+        assert whole[:cut] == path.read_bytes()
+        journal.begin(HEADER)
+        for i in range(len(journal.records), 3):
+            journal.append({"n": i, "scores": [0.1 * i]})
         torn = whole[complete:cut]
         assert bool(torn) == bool(journal.messages)
         if torn:
             assert torn == path.with_name("search.jsonl.torn").read_bytes().rstrip(b"\n")
-        journal.begin(HEADER)
-        for i in range(len(journal.records), 3):
-            journal.append({"n": i, "scores": [0.1 * i]})
     assert whole == path.read_bytes()
 
 
@@ -74,8 +74,65 @@ def test_a_last_line_of_garbage_is_set_aside(path):
     path.write_bytes(whole + b"\0\0\0\0\n")
     with Journal(path, IDENTITY) as journal:
         assert 3 == len(journal.records)
+        journal.begin(HEADER)
+        journal.append({"n": 3})
         assert 1 == len(journal.messages)
-    assert whole == path.read_bytes()
+    assert whole + encode_line({"n": 3}) == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda whole: whole.replace(b'"version":1', b'"version":9', 1),
+        lambda whole: whole.replace(b'"seed":1', b'"seed":2', 1),
+        lambda whole: whole.replace(b'{"n":1', b'"n":1', 1),
+    ],
+    ids=["another version", "another search", "a broken line"],
+)
+def test_a_journal_that_is_refused_stays_as_it_was(path, change):
+    torn = change(write(path)) + b'{"n":3,"sco'
+    path.write_bytes(torn)
+    with pytest.raises(JournalError), Journal(path, IDENTITY) as journal:
+        journal.begin(HEADER)
+    assert torn == path.read_bytes()
+    assert ["search.jsonl"] == [p.name for p in path.parent.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"n":1,"scores":[NaN]}',
+        b'{"n":1,"scores":[1e999]}',
+        b'{"n":1,"n":2}',
+        b'{"n":' + b"9" * 5000 + b"}",
+        b'{"n":' + b"[" * 3000 + b"]" * 3000 + b"}",
+        b'{"n":"\xff"}',
+        '{"n":1}'.encode("utf-16"),
+    ],
+)
+def test_what_no_json_has_is_no_record(path, record):
+    lines = write(path).splitlines(keepends=True)
+    path.write_bytes(b"".join((lines[0], record, b"\n", *lines[2:])))
+    with pytest.raises(JournalError, match=r"Line 2 of .*is not a journal record"):
+        Journal(path, IDENTITY)
+
+
+def test_a_message_about_another_search_can_be_shown(path):
+    fields = {f"f{i}": i for i in range(40)}
+    with Journal(path, {**IDENTITY, "\x1b[2J": "a" * 9000}) as journal:
+        journal.begin(fields)
+    with Journal(path, IDENTITY) as journal, pytest.raises(JournalError, match="and 33 more") as e:
+        journal.begin({})
+    assert str(e.value).isprintable() and len(str(e.value)) < 2000
+
+
+@pytest.mark.parametrize("seconds", ["NaN", "1e999", "-5", '"12"', "[1]", "9" * 400, "true"])
+def test_times_that_were_never_measured_do_not_count(path, seconds):
+    write(path)
+    path.with_name("search.jsonl.times").write_text(
+        f'{{"record":1,"seconds":0.5}}\n{{"record":2,"seconds":{seconds}}}\n', encoding="ascii"
+    )
+    assert Journal(path, IDENTITY, readonly=True).seconds in (0.5, 1.5)
 
 
 def test_a_corrupt_line_in_the_middle_is_named(path):
@@ -210,6 +267,19 @@ def test_a_lock_of_an_earlier_process_with_our_number_is_stale(path):
     )
     Journal(path, IDENTITY).close()
     assert not lock.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[" * 9000, b"\xff", b"[]", b'{"pid":true}', b'{"pid":%d}' % 10**40, b'{"pid":"7"}'],
+)
+def test_a_lock_that_cannot_be_read_is_left_to_its_user(path, content):
+    lock = path.with_name("search.jsonl.lock")
+    lock.write_bytes(content.replace(b"{", b'{"host":"%s",' % platform.node().encode(), 1))
+    before = lock.read_bytes()
+    with pytest.raises(JournalError, match=r"delete '.*search\.jsonl\.lock'"):
+        Journal(path, IDENTITY)
+    assert before == lock.read_bytes()
 
 
 def test_a_lock_of_another_machine_is_not_judged(path):
