@@ -69,16 +69,3 @@ def duration(seconds: float | None) -> str:
 def bar(done: float, width: int = 24, full: str = "█", empty: str = "░") -> str:
     filled = round(width * min(max(done, 0.0), 1.0))
     return full * filled + empty * (width - filled)
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Columns of equal width; the first is left-aligned, the others right-aligned."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        first, *rest = row
-        cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(header), "  ".join("-" * w for w in widths), *map(line, rows)])

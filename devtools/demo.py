@@ -15,8 +15,9 @@ from typing import Any
 
 from ecad_search.comfyui.connection import Refused
 from ecad_search.comfyui.websocket import WebSocket, WebSocketClosed
+from ecad_search.text_table import text_table
 
-from .console import StatusLine, Stopwatch, bar, duration, table
+from .console import StatusLine, Stopwatch, bar, duration
 from .problem import Problem
 from .server import Server
 
@@ -228,4 +229,4 @@ def summary_table(path: Path) -> str:
         [show(row[key]) if row.get(key) is not None else "-" for _, key, show in columns]
         for row in rows
     ]
-    return table([title for title, _, _ in columns], cells)
+    return text_table([title for title, _, _ in columns], cells, ruled=True)

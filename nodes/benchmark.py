@@ -296,7 +296,7 @@ def write_report(
     for file, text in texts.items():
         write_atomically(run.folder / file, text)
     front.save(run.folder / "front.json")
-    return report.text_table(summary)
+    return report.summary_table(summary)
 
 
 def grid_of(run: BenchmarkRun, summary: dict[str, Any], count: int) -> Image.Image:

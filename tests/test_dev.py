@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from devtools import demo, environment, matrix
-from devtools.console import StatusLine, bar, duration, table
+from devtools.console import StatusLine, bar, duration
 from devtools.environment import (
     Environment,
     SetUp,
@@ -383,7 +383,7 @@ def test_the_summary_is_a_table_without_the_columns_that_nobody_filled(tmp_path)
     path.write_text(json.dumps(rows))
     expected = [
         "schedule  computed  speed-up",
-        "--------  --------  --------",
+        "----------------------------",
         "uncached      100%     1.00x",
         "ecad           42%     1.94x",
     ]
@@ -493,10 +493,6 @@ def test_a_release_is_named_and_dated_by_the_commit_of_its_version(tmp_path):
 
 def test_durations_read_like_a_clock():
     assert ["0:00", "1:35", "1:01:01", "--:--"] == [duration(s) for s in (0, 95, 3661, None)]
-
-
-def test_a_table_aligns_numbers_to_the_right():
-    assert "a    b\n--  --\nx    1\nyy  22" == table(["a", "b"], [["x", "1"], ["yy", "22"]])
 
 
 def test_help_needs_nothing_installed():

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..text_table import text_table
 from .record import Record
 
 GIB = 2**30
@@ -72,17 +73,9 @@ def cells(summary: Mapping[str, Any]) -> list[list[str]]:
     return lines
 
 
-def text_table(summary: Mapping[str, Any]) -> str:
-    lines = cells(summary)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    shown = [
-        "  ".join(
-            word.ljust(width) if i == 0 else word.rjust(width)
-            for i, (word, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([shown[0], "-" * len(shown[0]), *shown[1:], *problems(summary)])
+def summary_table(summary: Mapping[str, Any]) -> str:
+    header, *rows = cells(summary)
+    return "\n".join([text_table(header, rows, ruled=True), *problems(summary)])
 
 
 def problems(summary: Mapping[str, Any]) -> list[str]:

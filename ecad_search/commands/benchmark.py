@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ..benchmark.report import text_table
+from ..benchmark.report import summary_table
 from ..comfyui.queued_search import QueuedSearch, Stopped
 from ..comfyui.workflow import Nodes, SearchWorkflow, listed, upstream
 from ..errors import SearchError
@@ -79,5 +79,5 @@ def _benchmark(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps({"report": report, **summary}, indent=2))
         else:
-            print(f"{text_table(summary)}\n\n{report}")
+            print(f"{summary_table(summary)}\n\n{report}")
     return 0

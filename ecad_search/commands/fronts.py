@@ -14,7 +14,7 @@ from ..core.front import Front, FrontPoint
 from ..errors import SearchError, StorageError
 from ..evolution.journal_front import SUFFIX, recorded_front
 from ..library import ScheduleLibrary
-from .table import table
+from ..text_table import text_table
 
 SOURCE_HELP = "a journal (.jsonl) or front file (.front.json) of ECAD Search"
 LIBRARY = Path("models/ecad_schedules")  # below a ComfyUI folder
@@ -125,7 +125,7 @@ def front_table(points: Sequence[FrontPoint], knee: FrontPoint | None) -> str:
         ]
         for point in points
     ]
-    return table(header, rows, left=(0, 1, len(header) - 1))
+    return text_table(header, rows, left=(0, 1, len(header) - 1))
 
 
 def _front(options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from ...ecad_search.core.architecture import Workload
 from ...ecad_search.core.cost import schedule_macs, uncached_macs
 from ...ecad_search.core.front import Front, FrontPoint
 from ...ecad_search.core.schedule import Schedule
+from ...ecad_search.text_table import text_table
 from .evaluation import Evaluator, Pictures, UnusableResult, eight_bit
 from .rendering import Renderer, SampledBatch
 
@@ -262,16 +263,8 @@ def difference(row: dict[str, Any]) -> str:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as text in aligned columns; names to the left, numbers to the right."""
-    cells = [[title for title, _ in COLUMNS], *[[show(r) for _, show in COLUMNS] for r in rows]]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    header = [title for title, _ in COLUMNS]
+    return text_table(header, [[show(row) for _, show in COLUMNS] for row in rows], ruled=True)
 
 
 def grid_columns(rows: Sequence[Contender]) -> list[Contender]:

@@ -105,7 +105,7 @@ def summary(rows):
 
 
 def test_every_line_of_the_text_table_is_aligned(summary):
-    lines = report.text_table(summary).splitlines()
+    lines = report.summary_table(summary).splitlines()
     assert 6 == len(lines)
     assert lines[0].startswith("column")
     assert "FORA 2" in lines[3] and "TMACs" in lines[0]
