@@ -90,12 +90,9 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) == len(pairs):
         return found
     seen: set[str] = set()
-    for name, _ in pairs:
-        if name in seen:
-            break
-        seen.add(name)
+    twice = next(name for name, _ in pairs if name in seen or seen.add(name))
     raise UnusableJson(
-        f"is ambiguous, as the field {json.dumps(name[:60])} stands twice in one object"
+        f"is ambiguous, as the field {json.dumps(twice[:60])} stands twice in one object"
     )
 
 

@@ -47,6 +47,8 @@ def _differences(found: Any, wanted: Any, field: str = "") -> list[str]:
         for key in [*found, *(key for key in wanted if key not in found)]:
             inner = f"{field}.{printable(key)}" if field else printable(key)
             lines += _differences(found.get(key), wanted.get(key), inner)
+            if key not in wanted and found[key] is None:
+                lines.append(f"{inner} is null in the file and unknown here")
         return lines
     if found == wanted and isinstance(found, bool) == isinstance(wanted, bool):
         return []
@@ -106,9 +108,9 @@ class Journal:
     `identity` is what the caller knows about the search and this library does not: the model's
     fingerprint, the calibration's hash, the scorers' names. Any JSON mapping; it must agree when
     the journal is opened again. Opening takes the lock; `close`, or leaving a `with`, frees it.
-    A torn last line is set aside by `repair`, or when the next one is written, not before: a journal
-    that turns out to be of another search stays as it was. A `readonly` journal takes no lock,
-    repairs nothing and cannot be appended to.
+    A torn last line is set aside by `repair`, or when the next one is written, not before: a
+    journal that turns out to be of another search stays as it was. A `readonly` journal takes no
+    lock, repairs nothing and cannot be appended to.
     """
 
     def __init__(

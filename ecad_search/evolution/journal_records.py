@@ -7,7 +7,7 @@ and spend hours of rendering on nonsense.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 MORE, DROPPED, SCORED = "more", "dropped", "scored"  # verdicts
@@ -64,12 +64,17 @@ def _check_answer(record: Mapping[str, Any], n_samples: int) -> None:
 
 def is_score(value: object) -> bool:
     """Whether it is a number that can be reckoned with."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) <= LARGEST_SCORE  # not so of NaN
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= LARGEST_SCORE  # not so of NaN
 
 
 def _require(
-    name: str, fields: Mapping[str, Any], is_right: Any, *, optional: bool = False
+    name: str,
+    fields: Mapping[str, Any],
+    is_right: Callable[[object], bool],
+    *,
+    optional: bool = False,
 ) -> None:
     if name not in fields:
         if optional:

@@ -166,6 +166,13 @@ def test_a_journal_of_another_search_names_both_sides_field_by_field(path):
     assert "seed" not in str(error.value)
 
 
+def test_a_field_that_nobody_knows_is_a_difference_even_if_it_is_empty(path):
+    with Journal(path, IDENTITY) as journal:
+        journal.begin({"text_toke.s": None})
+    with Journal(path, IDENTITY) as journal, pytest.raises(JournalError, match="unknown here"):
+        journal.begin({"text_tokens": None})
+
+
 def test_a_newer_version_is_told_so(path):
     write(path)
     path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":9', 1))
