@@ -128,6 +128,10 @@ def test_a_broken_file_is_one_sentence(front, change, sentence):
     ("field", "value"),
     [
         ("cost", 1.5),
+        ("cost", 1e-320),
+        ("quality", 10**250),
+        ("quality", 1e200),
+        ("relative_macs", 1e-320),
         ("cost", None),
         ("quality", "good"),
         ("samples", 0),
@@ -144,6 +148,16 @@ def test_a_broken_point_is_named(front, field, value):
     document["points"][1][field] = value
     with pytest.raises(ScheduleError, match="point 2 of the front"):
         Front.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "info", ["NaN", "1e999", "9" * 400, "[" * 900 + "]" * 900, '{"a": 1, "a": 2}']
+)
+def test_what_could_not_be_written_again_is_not_read(front, info):
+    text = front.to_json().replace('"search": "test"', f'"search": {info}')
+    with pytest.raises(ScheduleError, match="is not a front file: it") as error:
+        Front.from_json(text)
+    assert str(error.value).isprintable()
 
 
 def test_files_that_are_not_fronts_are_told_apart(tmp_path):

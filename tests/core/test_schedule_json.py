@@ -136,6 +136,13 @@ def test_what_cannot_be_read_again_is_not_written(info):
         schedule_json.dumps(schedule)
 
 
+@pytest.mark.parametrize("name", ["a\nb", "x" * 300, "\x1b[2Ja"])
+def test_a_name_that_cannot_be_read_again_is_written_without_what_is_wrong(name):
+    schedule = Schedule(TINY, np.ones((1, 6), dtype=bool), name=name)
+    again = schedule_json.loads(schedule_json.dumps(schedule))
+    assert "".join(c for c in name if c.isprintable())[:200] == again.name
+
+
 def test_a_listed_id_means_the_listed_size():
     other = sized("pixart", {"blocks": 28}, hidden=48, id="pixart")
     with pytest.raises(ScheduleError, match="another id"):

@@ -31,14 +31,14 @@ from ecad_search.comfyui.connection import Connection
 from ecad_search.comfyui.workflow import SearchWorkflow
 from ecad_search.commands.benchmark import BenchmarkWorkflow
 from ecad_search.core import presets, schedule_json
-from ecad_search.core.front import Front, FrontPoint
+from ecad_search.core.front import Front, FrontPoint, Quality
 from ecad_search.core.latency import Latency
 from ecad_search.core.schedule import Schedule
 from ecad_search.errors import EcadError
 from ecad_search.evolution.journal import Journal
 from ecad_search.evolution.journal_front import recorded_search
 from ecad_search.evolution.lock import PROCESS_TOKEN, LockFile
-from ecad_search.evolution.search import Search
+from ecad_search.evolution.search import Job, Search
 from ecad_search.evolution.settings import SearchSettings
 from ecad_search.file_names import confined
 from ecad_search.library import ScheduleLibrary
@@ -220,10 +220,11 @@ def front() -> Front:
         cost = schedule.computed_fraction
         return FrontPoint(schedule, cost, quality, 0.01, 16, mean_score=0.5, **more)
 
+    other = Quality(-0.25, 0.02, 0.75)
     points = (
-        point(1, 0.0, is_reference=True, cache_bytes=0),
-        point(2, -0.1, seconds=0.5, relative_macs=0.5),
-        point(3, -0.2, cache_bytes=4096, within_limits=False),
+        point(1, 0.0, is_reference=True, cache_bytes=0, more_qualities=(other,)),
+        point(2, -0.1, seconds=0.5, relative_macs=0.5, more_qualities=(other,)),
+        point(3, -0.2, cache_bytes=4096, within_limits=False, more_qualities=(other,)),
     )
     return Front.of(points, {"search": "0123", "images": 40, "identity": IDENTITY})
 
@@ -256,11 +257,13 @@ def fronts(folder: Path) -> Callable[[random.Random], None]:
 
 
 PROBLEM = SearchProblem(TINY, 4, seed=1, n_samples=4)
+SEVERAL = 7  # the seed of the search with two scorers
 SEARCHES = (
     {"images": 60, "population": 4, "offspring": 2},
     {"images": 60, "population": 4, "offspring": 2, "mode": "random"},
     {"images": 60, "population": 4, "mode": "paper"},
     {"images": 60, "population": 4, "offspring": 2, "cost": "seconds"},
+    {"images": 60, "population": 4, "offspring": 2, "seed": SEVERAL},
 )
 LATENCY = Latency(
     0.01, {"blocks": 0.001}, {"blocks": {"attn": 0.02, "cross_attn": 0.01, "mlp": 0.03}}
@@ -269,7 +272,14 @@ LATENCY = Latency(
 
 def search_in(journal: Journal, which: dict[str, Any]) -> Search:
     settings = SearchSettings(**which)
-    return Search(settings, TINY, 4, PROBLEM.workload, PROBLEM.n_samples, journal)
+    scorers = 2 if settings.seed == SEVERAL else 1
+    return Search(settings, TINY, 4, PROBLEM.workload, PROBLEM.n_samples, journal, scorers=scorers)
+
+
+def answer(search: Search, job: Job | None) -> None:
+    if job is not None:
+        scores = PROBLEM.score(job.candidate.schedule, job.samples)
+        search.tell(job, scores, *[[0.5 - s for s in scores]] * (search.n_scorers - 1))
 
 
 def journal_of(path: Path, which: dict[str, Any]) -> bytes:
@@ -280,8 +290,7 @@ def journal_of(path: Path, which: dict[str, Any]) -> bytes:
         elif search.awaits_start:
             search.start_from([presets.fora(TINY, 4, 3)], images=2, seconds=0.5)
         for _ in range(6):
-            if (job := search.ask()) is not None:
-                PROBLEM.answer(search, job)
+            answer(search, search.ask())
         if (job := search.ask()) is not None:
             search.fail(job, "out of memory")
     content = path.read_bytes()
@@ -356,7 +365,7 @@ def resumed_searches(folder: Path) -> Callable[[random.Random], None]:
                 search = search_in(journal, which)
                 if search.awaits_latency:
                     search.count_in(LATENCY, images=2)
-                refused(lambda: (job := search.ask()) and PROBLEM.answer(search, job))
+                refused(lambda: answer(search, search.ask()))
             return kept
 
         kept = refused(resumed)
