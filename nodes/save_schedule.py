@@ -65,7 +65,7 @@ def saved(schedule: Schedule, name: str, *, overwrite: bool) -> str:
     if not already_saved(library, schedule, short):
         library.save(replace(schedule, name=short), short, overwrite=overwrite)
     return (
-        f"{SCHEDULES}/{short}.json\n"
+        f"models/{SCHEDULES.name}/{short}.json\n"
         f"Press R: the ECAD Cache Loader lists it as '{USER_PREFIX}{short}'."
     )
 

@@ -313,13 +313,19 @@ def journals(folder: Path) -> list[tuple[dict[str, Any], bytes]]:
     return [*found, (SEARCHES[0], older(found[0][1]))]
 
 
+def kept_journals() -> list[bytes]:
+    """Those that releases wrote."""
+    kept = Path(__file__).resolve().parents[1] / "evolution" / "journals"
+    return [path.read_bytes() for path in sorted(kept.glob("*.jsonl"))]
+
+
 def read_journals(folder: Path) -> Callable[[random.Random], None]:
     """The lines alone, as every reader of a journal gets them."""
-    documents = journals(folder)
+    documents = [document for _, document in journals(folder)] + kept_journals()
     path = folder / "a.jsonl"
 
     def case(rng: random.Random) -> None:
-        content = broken_lines(rng.choice(documents)[1], rng)
+        content = broken_lines(rng.choice(documents), rng)
         put(path, content)
         journal = refused(lambda: Journal(path, IDENTITY, readonly=True))
         assert content == path.read_bytes()
@@ -333,11 +339,11 @@ def read_journals(folder: Path) -> Callable[[random.Random], None]:
 
 def recorded_searches(folder: Path) -> Callable[[random.Random], None]:
     """A search that is looked at: its settings are those of the broken file."""
-    documents = journals(folder)
+    documents = [document for _, document in journals(folder)] + kept_journals()
     path = folder / "a.jsonl"
 
     def case(rng: random.Random) -> None:
-        content = broken_lines(rng.choice(documents)[1], rng)
+        content = broken_lines(rng.choice(documents), rng)
         put(path, content)
         search = refused(lambda: recorded_search(path))
         assert content == path.read_bytes() and ["a.jsonl"] == os.listdir(folder)

@@ -86,7 +86,7 @@ def test_an_official_file_becomes_a_schedule_that_runs(
 
 def test_a_saved_import_is_in_the_list_with_its_origin(node, pack, official, schedules):
     _, summary = node.execute(NAME, name="tiny/fast", save=True).result
-    assert "my/tiny/fast" in summary
+    assert "models/ecad_schedules/tiny/fast.json\n" in summary and "my/tiny/fast" in summary
     again = pack.module("nodes.host.paths").schedule_library().load("my/tiny/fast")
     assert ("tiny/fast", NAME) == (again.name, again.info["provenance"]["source_file"])
     assert "states no licence" in again.info["provenance"]["licence_note"]
