@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from .core import schedule_json
+from .core.cost import relative_cost
 from .core.schedule import Schedule
 from .errors import StorageError
 from .file_names import LONGEST_NAME, followed, wrong_with
@@ -71,6 +73,52 @@ class ScheduleLibrary:
             raise StorageError(f"{file} exists already; choose another name, or allow overwriting.")
         schedule_json.save(schedule, file)
         return file
+
+
+class SpokenName(NamedTuple):
+    """A schedule as a list shows it: whose it is, and what it does."""
+
+    model: str
+    words: str
+
+    def __str__(self) -> str:
+        return " - ".join(self)
+
+
+def spoken_name(name: str, schedule: Schedule) -> SpokenName:
+    """For "pixart/fora-2-20-steps": "PixArt-alpha / Sigma - FORA every 2 - 20 steps".
+
+    A file of the user's keeps the name that the user gave it, with its speed-up in MACs.
+    """
+    if name.startswith(USER_PREFIX):
+        what = f"{name.removeprefix(USER_PREFIX)} - {_speedup(schedule)}"
+    else:
+        what = _made_by(schedule) or name.rpartition("/")[2]
+    return SpokenName(schedule.architecture.display_name, f"{what} - {schedule.steps} steps")
+
+
+def _made_by(schedule: Schedule) -> str:
+    """How a schedule was found, by the provenance in its file; nothing if that does not say."""
+    origin = _part(schedule.info, "provenance")
+    settings = _part(origin, "settings")
+    preset, every = origin.get("preset"), settings.get("every")
+    if preset == "fora" and every:
+        return f"FORA every {every}"
+    if preset == "fora_attention" and every:
+        return f"FORA every {every}, attention only"
+    if preset == "tgate" and "gate_step" in settings:
+        return f"T-GATE from step {settings['gate_step']}"
+    return f"ECAD {_speedup(schedule)}" if origin.get("search") else ""
+
+
+def _speedup(schedule: Schedule) -> str:
+    """Times fewer multiply-accumulates, at the model's usual size."""
+    return f"{1 / relative_cost(schedule, schedule.architecture.native_workload()):.1f}x"
+
+
+def _part(info: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = info.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _inside(folder: Path, name: str) -> Path:

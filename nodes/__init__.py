@@ -11,12 +11,14 @@ from .cache_loader import CacheLoader
 from .calibration_prompts import CalibrationPromptsNode
 from .clip_score_scorer import ClipScoreScorer
 from .combine_scorers import CombineScorers
+from .compare_images import CompareImages
 from .compare_schedules import CompareSchedules
 from .demo_model import LoadDemoModel
 from .emoji_reward_scorer import EmojiRewardScorer
 from .empty_latent import EmptyLatent
 from .front_plot import FrontPlot
 from .host.paths import IMAGE_REWARD, SCHEDULES, SCORERS
+from .host.schedule_list import add_routes
 from .hps_scorer import HpsScorer
 from .image_reward_scorer import ImageRewardScorer
 from .import_schedule import ImportSchedule
@@ -58,6 +60,7 @@ MENU: list[type[io.ComfyNode]] = [
     SaveSchedule,
     ImportSchedule,
     ApplySchedule,
+    CompareImages,
 ]
 
 
@@ -69,4 +72,5 @@ class EcadExtension(ComfyExtension):
 async def comfy_entrypoint() -> ComfyExtension:
     for folder in (SCHEDULES, IMAGE_REWARD, SCORERS):  # before any node's schema lists them
         folder.register()
+    add_routes()
     return EcadExtension()

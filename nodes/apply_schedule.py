@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..ecad_search.core.schedule import Schedule
 from .host.patching import CACHE_DEVICES, CacheOptions, apply_schedule
-from .host.run_report import facts, planner, reporter, say
+from .host.run_report import RunLog, twin_of
 from .host.schedule_view import schedule_output
 from .host.schema import field, schema
 from .types import ScheduleType
@@ -26,7 +26,8 @@ class ApplySchedule(io.ComfyNode):
                 "node, such as Pick from ECAD Front."
             ),
             search_aliases=["cache", "speed up", "reuse"],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            not_idempotent=True,  # else two of the same settings share one model and its reports
             inputs=[
                 io.Model.Input(
                     "model",
@@ -56,6 +57,22 @@ class ApplySchedule(io.ComfyNode):
                         "When a run starts, the node shows how much it will hold."
                     ),
                 ),
+                field(
+                    io.Boolean,
+                    "compare",
+                    default=False,
+                    optional=True,
+                    tooltip=(
+                        "Sample once more without reuse, from the same start, and show both "
+                        "pictures on the node with a slider and a map of their differences. Takes "
+                        "the time of an uncached run on top; needs the VAE."
+                    ),
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Decodes the pictures of 'compare'; not used without it.",
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model under the schedule; the input is not changed.")
@@ -69,14 +86,16 @@ class ApplySchedule(io.ComfyNode):
         schedule: Schedule,
         fix_small_latents: bool = False,
         cache_device: str = "gpu",
+        compare: bool = False,
+        vae: Any | None = None,
     ) -> io.NodeOutput:
-        node_id = cls.hidden.unique_id if cls.hidden else None
+        runs = RunLog.of(cls.hidden, schedule)
         patched = apply_schedule(
             model,
             schedule,
             options=CacheOptions(fix_small_latents, cache_device=cache_device),
-            on_report=reporter(node_id, schedule),
-            on_plan=planner(node_id, schedule),
+            on_report=runs.report,
+            on_plan=runs.plan,
+            twin=twin_of("Apply ECAD Schedule", runs, compare, vae),
         )
-        say(node_id, facts(schedule))
-        return io.NodeOutput(patched, ui=schedule_output(schedule))
+        return io.NodeOutput(patched, ui={**schedule_output(schedule), **runs.output()})

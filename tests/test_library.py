@@ -1,13 +1,15 @@
 import json
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
 from ecad_search.architectures import EMOJI_PIXART
+from ecad_search.builtin_schedules import builtin_schedules
 from ecad_search.core import presets, schedule_json
 from ecad_search.errors import ScheduleError, StorageError
-from ecad_search.library import ScheduleLibrary
+from ecad_search.library import ScheduleLibrary, spoken_name
 
 SCHEDULE = presets.fora(EMOJI_PIXART, 4, 2)
 OTHER = presets.fora(EMOJI_PIXART, 4, 3)
@@ -114,3 +116,31 @@ def test_without_a_user_folder_saving_needs_one(tmp_path):
     with pytest.raises(StorageError, match="no user folder"):
         library.save(SCHEDULE, "a")
     assert tmp_path / "x" / "a.json" == library.save(SCHEDULE, "a", tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "expected"),
+    [
+        ("flux/fora-2-20-steps", None, "FLUX.1 - FORA every 2 - 20 steps"),
+        (
+            "pixart/fora-attention-2-20-steps",
+            None,
+            "PixArt-alpha / Sigma - FORA every 2, attention only - 20 steps",
+        ),
+        ("pixart/tgate-10-20-steps", None, "PixArt-alpha / Sigma - T-GATE from step 10 - 20 steps"),
+        (
+            "emoji-pixart/ecad-2.0x-20-steps",
+            replace(SCHEDULE, info={"provenance": {"search": "0f", "mode": "ecad+"}}),
+            "Emoji PixArt (demo) - ECAD 2.0x - 4 steps",
+        ),
+        ("emoji-pixart/other", SCHEDULE, "Emoji PixArt (demo) - other - 4 steps"),
+        ("my/emoji/best", SCHEDULE, "Emoji PixArt (demo) - emoji/best - 2.0x - 4 steps"),
+        (
+            "emoji-pixart/odd",
+            replace(SCHEDULE, info={"provenance": ["not", "an", "object"]}),
+            "Emoji PixArt (demo) - odd - 4 steps",
+        ),
+    ],
+)
+def test_a_name_speaks(name, schedule, expected):
+    assert expected == str(spoken_name(name, schedule or builtin_schedules()[name]))

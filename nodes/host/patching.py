@@ -20,10 +20,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import comfy.model_management
 import comfy.model_patcher
+import torch
 from comfy.patcher_extension import WrappersMP
 
 from ...ecad_search import architectures
@@ -81,6 +82,16 @@ class CacheOptions:
     cache_device: str = "gpu"
 
 
+class Twin(Protocol):
+    """Is told of the uncached sampling that follows each cached one."""
+
+    def step(self, step: int, x0: Any, x: Any, steps: int) -> None:
+        """Called as the host calls a sampler's callback, after each of its steps."""
+
+    def done(self, cached: Any, uncached: Any, seconds: float) -> None:
+        """Both latents as the sampler gives them, and what the uncached one took."""
+
+
 @dataclass(frozen=True)
 class CacheConfig:
     """What the node decided; all that outlives a sampling."""
@@ -90,6 +101,7 @@ class CacheConfig:
     on_report: Callable[[RunReport], None] | None
     on_plan: Callable[[int], None] | None = None
     run: type[Run] = Run
+    twin: Twin | None = None
 
 
 def apply_schedule(
@@ -100,15 +112,17 @@ def apply_schedule(
     on_report: Callable[[RunReport], None] | None = None,
     on_plan: Callable[[int], None] | None = None,
     run: type[Run] = Run,
+    twin: Twin | None = None,
 ) -> comfy.model_patcher.ModelPatcher:
     """A clone of `model` whose samplings follow `schedule`; `on_report` is told after each of them.
 
-    `on_plan` is told before each how many bytes it is going to hold; `run` holds their state. A
-    schedule applied before is replaced. Raises ModelMismatchError when it does not fit.
+    `on_plan` is told before each how many bytes it is going to hold; `run` holds their state. With
+    a `twin` each is sampled once more from the same start, uncached; the model gives the cached
+    one. A schedule applied before is replaced. Raises ModelMismatchError when it does not fit.
     """
     require_runnable(schedule)
     schedule.require_fit(detect_architecture(model))
-    config = CacheConfig(schedule, options, on_report, on_plan, run)
+    config = CacheConfig(schedule, options, on_report, on_plan, run, twin)
     patched = without_schedule(model)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, OuterSample(config))
     patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, prepare_sampling)
@@ -189,8 +203,9 @@ class LatentPatch(NamedTuple):
 class Sampling:
     """One sampling of a guider, from OUTER_SAMPLE to its end. Travels in transformer_options."""
 
-    def __init__(self, config: CacheConfig) -> None:
+    def __init__(self, config: CacheConfig, *, uncached: bool = False) -> None:
         self.config = config
+        self.uncached = uncached
         self.run: Run | None = None
         self.models: tuple[Any, ...] = ()  # the BaseModels whose modules have the shims
         self.patch = LatentPatch(1, 1)
@@ -225,6 +240,7 @@ class Sampling:
 
 
 OUTER_SAMPLE_ARGUMENTS = ("noise", "latent_image", "sampler", "sigmas")
+CALLBACK = 5  # its place among them
 
 
 @dataclass(frozen=True)
@@ -232,8 +248,36 @@ class OuterSample:
     config: CacheConfig
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.config.twin is None:
+            return self.sampled(executor, Sampling(self.config), args, kwargs)
+        return self.sampled_twice(executor, self.config.twin, args, kwargs)
+
+    def sampled_twice(self, executor: Any, twin: Twin, args: Any, kwargs: dict) -> Any:
+        """The cached latent; `twin` gets both."""
         guider = executor.class_obj
-        sampling = Sampling(self.config)
+        # What a sampling changes of what it is given:
+        conds = {name: [dict(cond) for cond in given] for name, given in guider.conds.items()}
+        random = torch.get_rng_state()
+        cached = self.sampled(executor, Sampling(self.config), args, kwargs)
+        try:
+            guider.conds = conds
+            plain = Sampling(self.config, uncached=True)
+            if len(args) > CALLBACK:
+                args = (*args[:CALLBACK], twin.step, *args[CALLBACK + 1 :])
+            else:
+                kwargs = {**kwargs, "callback": twin.step}
+            with torch.random.fork_rng(devices=[]):
+                torch.set_rng_state(random)
+                uncached = self.sampled(executor, plain, args, kwargs)
+            twin.done(cached, uncached, plain.seconds)
+        except comfy.model_management.InterruptProcessingException:
+            raise
+        except Exception:  # a finished picture is worth more than its comparison
+            log.exception("ECAD: the uncached picture could not be made.")
+        return cached
+
+    def sampled(self, executor: Any, sampling: Sampling, args: Any, kwargs: dict) -> Any:
+        guider = executor.class_obj
         given = {**dict(zip(OUTER_SAMPLE_ARGUMENTS, args, strict=False)), **kwargs}
         sampling.sampler, sampling.sigmas = given["sampler"], given["sigmas"]
         sampling.latent_shape = tuple(given["noise"].shape)
@@ -262,7 +306,7 @@ def prepare_sampling(
     """
     prepared = executor(model, noise_shape, conds, *args, **kwargs)
     sampling = sampling_in(kwargs.get("model_options", args[0] if args else None))
-    if sampling is None or sampling.config.options.cache_device != "gpu":
+    if sampling is None or sampling.uncached or sampling.config.options.cache_device != "gpu":
         return prepared
     architecture = architectures.detect(model.model.diffusion_model)
     if architecture is None or not architecture.fits(sampling.config.schedule.architecture):
@@ -341,6 +385,11 @@ def sampler_sample(
     sampling = sampling_in(extra_args.get("model_options"))
     if sampling is None:
         return executor(guider, sigmas, extra_args, *args, **kwargs)
+    if sampling.uncached:
+        with ExitStack() as stack:
+            if sampling.config.options.fix_small_latents:
+                stack.enter_context(small_latents_fixed(guider.inner_model.diffusion_model))
+            return timed(sampling, executor, guider, sigmas, extra_args, *args, **kwargs)
     # Clones of other nodes may have swapped the modules since apply_schedule, so look again.
     model = guider.inner_model
     models = (model, *models_of_other_devices(model, extra_args["model_options"]))
@@ -362,13 +411,20 @@ def sampler_sample(
             if sampling.config.options.fix_small_latents:
                 stack.enter_context(small_latents_fixed(module))
             stack.enter_context(shimmed(run, module))
-        started = time.perf_counter()
-        try:
-            result = executor(guider, sigmas, extra_args, *args, **kwargs)
-            synchronize(sigmas.device)
-            return result
-        finally:
-            sampling.seconds += time.perf_counter() - started
+        return timed(sampling, executor, guider, sigmas, extra_args, *args, **kwargs)
+
+
+def timed(
+    sampling: Sampling, executor: Any, guider: Any, sigmas: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Go on with the sampling, and note what it took."""
+    started = time.perf_counter()
+    try:
+        result = executor(guider, sigmas, *args, **kwargs)
+        synchronize(sigmas.device)
+        return result
+    finally:
+        sampling.seconds += time.perf_counter() - started
 
 
 def predict_noise(

@@ -28,6 +28,13 @@ def prompt_server() -> Any | None:
     return getattr(getattr(module, "PromptServer", None), "instance", None)
 
 
+def workflow_id(extra: Any) -> str | None:
+    """The id of the workflow that was queued; None when it came without one, as from a script."""
+    workflow = extra.get("workflow") if isinstance(extra, Mapping) else None
+    found = workflow.get("id") if isinstance(workflow, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
 class NodeProgress:
     """The progress of one node's run; `total` is in any unit the node likes to count in."""
 

@@ -2,28 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
 
+from comfy.model_management import InterruptProcessingException
+
+from ...ecad_search.core.architecture import Architecture
 from ...ecad_search.core.cost import relative_cost
 from ...ecad_search.core.schedule import Schedule
 from ...ecad_search.engine.liveness import predicted_bytes
 from ...ecad_search.engine.report import MIB, RunReport
-from .progress import prompt_server
+from ...ecad_search.errors import EcadError
+from .image_pairs import image_pairs
+from .progress import (
+    EVENT_SECONDS,
+    NodeProgress,
+    prompt_server,
+    stop_if_cancelled,
+    workflow_id,
+)
+from .schedule_view import fits_key
+
+EVENT = "ecad.run"
+MOST_RUNS = 8  # kept of one model; each is about 1 kB
+log = logging.getLogger("ComfyUI-ECAD")
 
 
-def reporter(node_id: str | None, schedule: Schedule) -> Callable[[RunReport], None]:
-    """What `apply_schedule` tells about each run goes to the node that applied the schedule.
+class RunLog:
+    """The samplings of the model that one execution of a node gave out, as the node shows them.
 
-    The run happens while another node (the sampler) executes, and the log line is the engine's.
+    They happen later, while another node (the sampler) executes, and again in later prompts, in
+    which this node is not executed: each is sent as an event when it ends, and added to what the
+    node put into its stored output, so that the history and a reloaded page have it as well.
     """
-    return lambda report: say(node_id, node_text(report, schedule))
+
+    def __init__(self, node_id: str | None, workflow: str | None, schedule: Schedule) -> None:
+        self.progress = NodeProgress(node_id, 1.0)
+        self.workflow = workflow
+        self.schedule = schedule
+        self.stored: dict[str, Any] = {"runs": []}
+        self.planned_bytes = 0
+
+    @classmethod
+    def of(cls, hidden: Any | None, schedule: Schedule) -> RunLog:
+        """For the node that is being executed; `hidden` are its hidden inputs."""
+        if hidden is None:
+            return cls(None, None, schedule)
+        return cls(hidden.unique_id, workflow_id(hidden.extra_pnginfo), schedule)
+
+    def __deepcopy__(self, memo: dict) -> RunLog:
+        """Nodes that deep-copy a model still report where it came from."""
+        return self
+
+    def output(self) -> dict[str, tuple[dict[str, Any]]]:
+        """For the node's `ui`; the host keeps the object, not a copy."""
+        return {"ecad_run": (self.stored,)}
+
+    def meet(self, architecture: Architecture) -> None:
+        """The node has got its model, for the order of the list; the schedule may not fit it."""
+        model = {"fits": fits_key(architecture), "model": architecture.describe()}
+        self.tell({"state": "loaded", **model})
+
+    def plan(self, planned_bytes: int) -> None:
+        """A run starts."""
+        self.planned_bytes = planned_bytes
+        self.tell({"state": "running", "planned_bytes": planned_bytes})
+
+    def report(self, report: RunReport) -> None:
+        """A run has ended."""
+        runs = [*self.stored["runs"], run_view(report, self.schedule, self.planned_bytes)]
+        self.stored["runs"] = runs[-MOST_RUNS:]
+        self.tell_stored()
+
+    def tell_stored(self) -> None:
+        self.tell({"state": "done", **self.stored})
+
+    def tell(self, data: Mapping[str, Any]) -> None:
+        if self.progress.node_id is not None:
+            self.progress.event(EVENT, {**data, "workflow_id": self.workflow}, force=True)
 
 
-def planner(node_id: str | None, schedule: Schedule) -> Callable[[int], None]:
-    """What `apply_schedule` tells when a run starts."""
-    return lambda planned: say(
-        node_id, f"{facts(schedule)}\nThis run will hold up to {amount(planned)}"
-    )
+class Comparison:
+    """Shows the pictures of both samplings on the node: the `twin` of `apply_schedule`."""
+
+    def __init__(self, runs: RunLog, vae: Any) -> None:
+        self.runs = runs
+        self.vae = vae
+
+    def __deepcopy__(self, memo: dict) -> Comparison:
+        return self
+
+    def step(self, step: int, x0: Any, x: Any, steps: int) -> None:
+        stop_if_cancelled()
+        if self.runs.progress.due("step", EVENT_SECONDS):
+            self.runs.tell({"state": "comparing", "step": step + 1, "steps": steps})
+
+    def done(self, cached: Any, uncached: Any, seconds: float) -> None:
+        run = self.runs.stored["runs"][-1]
+        run["uncached_seconds"] = seconds
+        run["speedup"] = seconds / run["seconds"] if run["seconds"] > 0 else None
+        try:
+            run["pairs"] = image_pairs(*(pictures(self.vae, x) for x in (cached, uncached)))
+        except InterruptProcessingException:
+            raise
+        except Exception as error:  # whatever a VAE of another model raises
+            log.exception("ECAD: the pictures could not be decoded.")
+            run["messages"] = [
+                *run["messages"],
+                f"The pictures could not be decoded ({type(error).__name__}); connect the VAE "
+                "that belongs to the model.",
+            ]
+        self.runs.tell_stored()
+
+
+def pictures(vae: Any, latent: Any) -> Any:
+    """A latent as the sampler gives it -> (N, H, W, 3); the pictures of films in a row."""
+    images = vae.decode(latent)
+    return images.reshape(-1, *images.shape[-3:])
+
+
+def twin_of(node: str, runs: RunLog, compare: bool, vae: Any | None) -> Comparison | None:
+    """What the switch of a node asks for."""
+    if not compare:
+        return None
+    if vae is None:
+        raise EcadError(
+            f"{node} is to compare with the uncached picture but has no VAE to decode it; connect "
+            "the VAE that your VAE Decode uses, or switch 'compare' off."
+        )
+    return Comparison(runs, vae)
+
+
+def run_view(report: RunReport, schedule: Schedule, planned_bytes: int) -> dict[str, Any]:
+    """A run as JSON. `speedup` is in seconds, estimated from the run itself or None.
+
+    `macs_speedup` is of the MACs that were executed, `expected_speedup` what the schedule promises
+    at the model's usual size.
+    """
+    server = prompt_server()
+    native = schedule.architecture.native_workload()
+    return {
+        "prompt_id": getattr(server, "last_prompt_id", None),
+        "ended": time.time(),
+        "schedule": report.schedule,
+        "schedule_key": schedule.key,
+        "schedule_steps": schedule.steps,
+        "steps": report.steps,
+        "evaluations": report.evaluations,
+        "computed": report.cells_computed,
+        "reused": report.cells_reused,
+        "forced": report.cells_forced,
+        "bypassed_calls": report.bypassed_calls,
+        "seconds": report.seconds,
+        "uncached_seconds": None,
+        "speedup": report.measured_speedup,
+        "macs_speedup": report.predicted_speedup,
+        "expected_speedup": 1 / relative_cost(schedule, native),
+        "peak_bytes": report.peak_bytes,
+        "planned_bytes": planned_bytes,
+        "messages": list(report.messages),
+    }
 
 
 def amount(n_bytes: int) -> str:
@@ -41,20 +181,6 @@ def say(node_id: str | None, text: str) -> None:
     send = getattr(server, "send_progress_text", None)
     if send is not None:
         send(text, node_id, server.client_id)
-
-
-def node_text(report: RunReport, schedule: Schedule) -> str:
-    """The report in short lines, as wide as a node."""
-    lines = [f"Last run: {report.reused_fraction:.0%} of the components reused"]
-    speed = f"{report.predicted_speedup:.2f}x fewer MACs"
-    if report.measured_speedup is not None:
-        speed += f", {report.measured_speedup:.2f}x faster"
-    lines.append(speed)
-    lines.append(f"{report.seconds:.1f} s, {amount(report.peak_bytes)} held")
-    if report.steps != schedule.steps:
-        lines.append(f"{report.steps} steps run on a schedule of {schedule.steps}")
-    lines.extend(report.messages)
-    return "\n".join(lines)
 
 
 def facts(schedule: Schedule) -> str:

@@ -76,12 +76,19 @@ def layout_view(architecture: Architecture, steps: int) -> dict[str, Any]:
     """What the bits of a schedule stand for."""
     return {
         "model": architecture.describe(),
+        "fits": fits_key(architecture),
         "groups": [
             [group.name, group.count, [component.name for component in group.components]]
             for group in architecture.groups
         ],
         "steps": steps,
     }
+
+
+def fits_key(architecture: Architecture) -> str:
+    """Equal for two architectures whose schedules fit each other, and for no others."""
+    counts = ",".join(f"{name}={count}" for name, count in architecture.counts.items())
+    return f"{architecture.family}:{counts}:{architecture.fingerprint}"
 
 
 def named(schedule: Schedule) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 // @ts-check
 /**
- * What ComfyUI loads in the browser: the live panel of ECAD Search, and the schedule on every node
- * that holds one. Both are drawn from what the nodes send; nothing is asked of a route of ours.
+ * What ComfyUI loads in the browser: the live panel of ECAD Search, and the schedule, its runs and
+ * their pictures on the nodes that have them. They are drawn from what the nodes send; of routes of
+ * ours only the list of schedules is asked.
  */
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { element, loadStyles } from "./dom.mjs";
+import { loadStyles } from "./dom.mjs";
 import { addApply, addSave } from "./followers.mjs";
-import { locatorOf, nodeAt, pathsOf, rootGraph } from "./graph_places.mjs";
+import { isHere, locatorOf, nodeAt, pathsOf, rootGraph } from "./graph_places.mjs";
 import { putOnNode } from "./node_widget.mjs";
-import { ScheduleBox } from "./schedule_box.mjs";
+import { PicturesHolder, ScheduleHolder } from "./schedule_holder.mjs";
+import { readNames } from "./schedule_names.mjs";
 import { SearchPanel } from "./search_panel.mjs";
 import { fromHistory, keep, kept, viewIn } from "./stored_views.mjs";
 import { onThemeChange } from "./theme.mjs";
@@ -18,7 +20,10 @@ import { onThemeChange } from "./theme.mjs";
 /** @typedef {import("./stored_views.mjs").View} View */
 
 const EVENT = "ecad.search";
+const RUN_EVENT = "ecad.run";
 const SEARCH = "ECAD_Search";
+const LOADER = "ECAD_CacheLoader";
+const PICTURES = "ECAD_CompareImages";
 /**
  * Nodes that hold a schedule, and whether its map is open at first.
  * @type {Record<string, boolean>}
@@ -30,8 +35,6 @@ const HOLDERS = {
   ECAD_PickFromFront: true,
   ECAD_ImportSchedule: true,
 };
-const MAP_HEIGHT = 190; // least heights of a schedule, open and closed
-const LINE_HEIGHT = 28;
 
 /**
  * What lives as long as a node; `show` draws, `view` is what was drawn.
@@ -40,6 +43,8 @@ const LINE_HEIGHT = 28;
  * @property {View | null} view
  * @property {(view: View) => void} show
  * @property {() => void} redraw
+ * @property {() => void} settle the graph, the list or the wires are others now
+ * @property {() => void} stop nothing runs any more
  * @property {SearchPanel | null} panel
  */
 
@@ -59,30 +64,40 @@ app.registerExtension({
   setup() {
     loadStyles();
     api.addEventListener(EVENT, (/** @type {any} */ { detail }) => onSearchEvent(detail));
+    api.addEventListener(RUN_EVENT, (/** @type {any} */ { detail }) => onRunEvent(detail));
     for (const end of ["execution_interrupted", "execution_error", "execution_success"])
-      api.addEventListener(end, () => living.forEach(({ panel }) => panel?.stop()));
+      api.addEventListener(end, () => living.forEach((life) => life.stop()));
+    void readNames();
+  },
+
+  /** R was pressed. */
+  async refreshComboInNodes() {
+    await readNames();
   },
 
   /** @param {any} node */
   nodeCreated(node) {
     const type = node.comfyClass ?? node.type;
-    if (type !== SEARCH && !(type in HOLDERS)) return;
-    const life = type === SEARCH ? searchLife(node) : holderLife(node, HOLDERS[type]);
+    const life = lifeOf(node, type);
+    if (!life) return;
     const { signal } = life.controller;
     // ComfyUI makes nodes for a moment too, to copy others; they are in no graph and live not.
     chain(node, "onAdded", () => {
       if (signal.aborted || living.has(node)) return;
       living.set(node, life);
       onThemeChange(() => life.redraw(), signal);
-      queueMicrotask(() => restore(node, life)); // by then it is configured
+      queueMicrotask(() => {
+        life.settle(); // by then it is configured
+        restore(node, life);
+      });
     });
+    chain(node, "onConnectionsChange", () => queueMicrotask(() => node.graph && life.settle()));
     chain(node, "onExecuted", (output) => {
       const view = viewIn(output);
       if (view) take(node, life, view);
     });
     chain(node, "onRemoved", () => {
-      life.controller.abort();
-      living.delete(node);
+      end(node, life);
       if (!life.view) return;
       departed.push({ type, id: node.id, view: life.view, workflow: rootGraph()?.id });
       setTimeout(() => (departed = []), 0);
@@ -90,7 +105,11 @@ app.registerExtension({
   },
 
   afterConfigureGraph() {
-    living.forEach((life, node) => restore(node, life));
+    living.forEach((life, node) => {
+      if (!isHere(node)) return end(node, life);
+      life.settle();
+      restore(node, life);
+    });
     void remember();
   },
 
@@ -102,6 +121,19 @@ app.registerExtension({
     });
   },
 });
+
+/**
+ * @param {any} node
+ * @param {string} type
+ * @returns {Living | null}
+ */
+function lifeOf(node, type) {
+  if (type === SEARCH) return searchLife(node);
+  if (type === PICTURES) return new PicturesHolder(node);
+  if (type in HOLDERS)
+    return new ScheduleHolder(node, { open: HOLDERS[type], chooses: type === LOADER });
+  return null;
+}
 
 /**
  * @param {any} node
@@ -127,44 +159,19 @@ function searchLife(node) {
       panel.show(view.search, { live: Boolean(view.live) });
     },
     redraw: () => panel.redraw(),
+    settle: () => {},
+    stop: () => panel.stop(),
   };
   return life;
 }
 
 /**
- * The widget is made when there is something to show: until then the node is as without us.
  * @param {any} node
- * @param {boolean} open
- * @returns {Living}
+ * @param {Living} life
  */
-function holderLife(node, open) {
-  const controller = new AbortController();
-  const { signal } = controller;
-  /** @type {ScheduleBox | null} */
-  let box = null;
-  const make = () => {
-    let fit = () => {};
-    const made = new ScheduleBox(signal, { open, onToggle: () => fit() });
-    const frame = element("div", "ecad-view", [made.element]);
-    frame.dataset.ecad = "schedule";
-    const need = () => ({ height: made.open ? MAP_HEIGHT : LINE_HEIGHT, grows: made.open });
-    ({ fit } = putOnNode(node, "ecad_schedule", frame, need, signal));
-    return made;
-  };
-  /** @type {Living} */
-  const life = {
-    controller,
-    panel: null,
-    view: null,
-    show(view) {
-      if (!view.schedule || signal.aborted) return;
-      life.view = view;
-      box ??= make();
-      box.show(view.schedule);
-    },
-    redraw: () => box?.redraw(),
-  };
-  return life;
+function end(node, life) {
+  life.controller.abort();
+  living.delete(node);
 }
 
 /**
@@ -175,7 +182,7 @@ function holderLife(node, open) {
  */
 function take(node, life, view) {
   life.show(view);
-  for (const path of pathsOf(node)) keep(rootGraph().id, path, view);
+  for (const path of pathsOf(node)) keep(rootGraph().id, path, life.view ?? view);
 }
 
 /** @param {any} detail */
@@ -184,6 +191,15 @@ function onSearchEvent(detail) {
   const view = { search: detail, live: true };
   keep(workflow, String(detail.node_id), view);
   if (workflow === rootGraph().id) living.get(nodeAt(detail.node_id))?.show(view);
+}
+
+/** @param {any} detail */
+function onRunEvent({ node_id, workflow_id, ...run }) {
+  const workflow = workflow_id ?? rootGraph().id;
+  const node = workflow === rootGraph().id ? nodeAt(node_id) : null;
+  const life = living.get(node);
+  if (life) take(node, life, { run });
+  else keep(workflow, String(node_id), { ...kept(workflow, [String(node_id)]), run });
 }
 
 /**

@@ -41,6 +41,17 @@ export function pathsOf(node) {
 }
 
 /**
+ * Whether a node is in the workflow that is open: of nodes in subgraphs ComfyUI does not say that
+ * they are gone when another one is loaded.
+ * @param {any} node
+ */
+export function isHere(node) {
+  const root = rootGraph();
+  if (!node.graph || node.graph === root || !root.subgraphs) return Boolean(node.graph);
+  return root.subgraphs.get(node.graph.id) === node.graph;
+}
+
+/**
  * The name under which ComfyUI keeps a node's outputs.
  * @param {any} node
  */

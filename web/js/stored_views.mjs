@@ -13,6 +13,8 @@ const HISTORY_ITEMS = 10;
  * @typedef {object} View
  * @property {any} [search] what a search told last
  * @property {any} [schedule] the schedule that a node holds
+ * @property {any} [run] the samplings of the model that a node gave out
+ * @property {any} [pairs] pictures beside their references
  * @property {boolean} [live] whether `search` is from an event, not from a stored output
  */
 
@@ -49,7 +51,9 @@ export function kept(workflow, paths) {
 export function viewIn(output) {
   const search = output?.ecad_search?.[0];
   const schedule = output?.ecad_schedule?.[0];
-  return search || schedule ? { search, schedule } : null;
+  const run = output?.ecad_run?.[0];
+  const pairs = output?.ecad_pairs?.[0];
+  return search || schedule || run || pairs ? { search, schedule, run, pairs } : null;
 }
 
 /**
