@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 HOSTILE = (
     "../x",
@@ -54,6 +58,8 @@ PATHS = {
     ("ECAD_SaveSchedule", "name"),
     ("ECAD_ImportSchedule", "file"),
     ("ECAD_ImportSchedule", "name"),
+    ("ECAD_ScheduleEditor", "start"),
+    ("ECAD_ScheduleEditor", "name"),
     ("ECAD_CalibrationPrompts", "file"),
     ("ECAD_Search", "journal"),
     ("ECAD_CompareSchedules", "name"),
@@ -81,6 +87,7 @@ TEXTS = {
     "ECAD_PickFromFront": {"by", "key"},
     "ECAD_PickScore": {"device"},
     "ECAD_ReferenceSimilarity": {"metric"},
+    "ECAD_ScheduleEditor": {"edited"},
     "ECAD_SamplerSettings": {"sampler_name", "scheduler"},
     "ECAD_Search": {"mode", "cost", "ray_address"},
 }
@@ -155,6 +162,7 @@ def run(pack, menu, made, folders):
         "ECAD_CacheLoader": {"model": made["model"]},
         "ECAD_SaveSchedule": {"schedule": schedule},
         "ECAD_ImportSchedule": {"file": "ok.json", "save": True},
+        "ECAD_ScheduleEditor": {"start": "emoji-pixart/fora-2-20-steps"},
         "ECAD_CalibrationPrompts": {
             **{"clip": None, "source": "file", "text": "", "prompts": 1, "seeds_per_prompt": 1},
             **{"seed": 0, "negative": ""},
@@ -208,6 +216,8 @@ def test_every_input_of_text_is_known_to_be_a_path_or_not(menu):
 
 @pytest.mark.parametrize(("node_id", "name"), sorted(PATHS))
 def test_hostile_names_are_refused_and_leave_no_trace(pack, menu, run, folders, node_id, name):
+    if node_id not in menu:
+        pytest.skip("not in the menu yet")
     error = pack.module("ecad_search.errors").EcadError
     validated = menu[node_id].validate_inputs
     takes = inspect.signature(validated).parameters
@@ -242,3 +252,41 @@ def test_hostile_names_are_refused_before_anything_runs(menu, folders, node_id, 
         text = hostile.format(outside=folders / "outside")
         answer = validated(**asked, **{name: text})
         assert isinstance(answer, str) and answer, ascii(text)
+
+
+# --- routes
+
+
+@pytest.fixture
+def routes(monkeypatch) -> web.RouteTableDef:
+    """What the pack finds in the place of the server's table of routes: one of the same class."""
+    table = web.RouteTableDef()
+    running = SimpleNamespace(PromptServer=SimpleNamespace(instance=SimpleNamespace(routes=table)))
+    monkeypatch.setitem(sys.modules, "server", running)  # pyright: ignore[reportArgumentType]
+    return table
+
+
+def test_routes_only_read_tell_json_and_keep_to_their_folders(pack, folders, routes):
+    asyncio.run(pack.module("nodes").comfy_entrypoint())
+    ours = [route for route in routes if isinstance(route, web.RouteDef)]
+    assert list(routes) == ours  # no folder is served
+    assert {"GET"} >= {route.method for route in ours}
+    assert all(route.path.startswith("/ecad/") for route in ours)
+
+    async def ask() -> None:
+        app = web.Application()
+        app.add_routes(ours)
+        async with TestClient(TestServer(app)) as client:
+            for route in ours:
+                for hostile in ("", *HOSTILE):
+                    name = hostile.format(outside=folders / "outside")
+                    if "\ud800" in name:  # no address can say it
+                        continue
+                    answer = await client.get(route.path, params={"name": name})
+                    assert answer.status in (200, 400, 404), (route.path, name)
+                    assert "application/json" == answer.content_type
+                    assert "a secret" not in await answer.text()
+
+    before = below(folders)
+    asyncio.run(ask())
+    assert before == below(folders)
