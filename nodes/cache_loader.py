@@ -12,10 +12,10 @@ from comfy_api.latest import io
 from ..ecad_search.builtin_schedules import ANY_MODEL, for_any_model
 from ..ecad_search.core.schedule import Schedule
 from ..ecad_search.errors import EcadError
-from ..ecad_search.library import USER_PREFIX
 from .host.patching import CACHE_DEVICES, CacheOptions, apply_schedule, detect_architecture
 from .host.paths import schedule_library
-from .host.run_report import facts, planner, reporter, say
+from .host.run_report import RunLog, twin_of
+from .host.schedule_list import ordered
 from .host.schedule_view import schedule_output
 from .host.schema import field, schema
 from .types import ScheduleType
@@ -35,7 +35,8 @@ class CacheLoader(io.ComfyNode):
                 "between steps, on a schedule. Put it between the model loader and the sampler."
             ),
             search_aliases=["cache", "speed up", "faster", "acceleration", "reuse"],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            not_idempotent=True,  # else two of the same settings share one model and its reports
             inputs=[
                 io.Model.Input(
                     "model",
@@ -76,6 +77,22 @@ class CacheLoader(io.ComfyNode):
                         "The node shows how much a run will hold when it starts."
                     ),
                 ),
+                field(
+                    io.Boolean,
+                    "compare",
+                    default=False,
+                    optional=True,
+                    tooltip=(
+                        "Sample once more without reuse, from the same start, and show both "
+                        "pictures on the node with a slider and a map of their differences. Takes "
+                        "the time of an uncached run on top; needs the VAE."
+                    ),
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Decodes the pictures of 'compare'; not used without it.",
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model under the schedule; the input is not changed."),
@@ -112,18 +129,21 @@ class CacheLoader(io.ComfyNode):
         schedule: str,
         fix_small_latents: bool = False,
         cache_device: str = "gpu",
+        compare: bool = False,
+        vae: Any | None = None,
     ) -> io.NodeOutput:
-        node_id = cls.hidden.unique_id if cls.hidden else None
         chosen = chosen_schedule(schedule, model)
+        runs = RunLog.of(cls.hidden, chosen)
+        runs.meet(detect_architecture(model))
         patched = apply_schedule(
             model,
             chosen,
             options=CacheOptions(fix_small_latents, cache_device=cache_device),
-            on_report=reporter(node_id, chosen),
-            on_plan=planner(node_id, chosen),
+            on_report=runs.report,
+            on_plan=runs.plan,
+            twin=twin_of("ECAD Cache Loader", runs, compare, vae),
         )
-        say(node_id, facts(chosen))
-        return io.NodeOutput(patched, chosen, ui=schedule_output(chosen))
+        return io.NodeOutput(patched, chosen, ui={**schedule_output(chosen), **runs.output()})
 
 
 def chosen_schedule(name: str, model: Any) -> Schedule:
@@ -136,14 +156,10 @@ def chosen_schedule(name: str, model: Any) -> Schedule:
 def schedule_names() -> list[str]:
     """The names in the list. An unreadable folder must not take the node out of the menu."""
     try:
-        return sorted((*schedule_library().names(), *ANY_MODEL), key=is_the_users)
+        return ordered(schedule_library().names())
     except (EcadError, OSError) as error:
         log.warning("ECAD: the schedule folders cannot be read: %s", error)
         return []
-
-
-def is_the_users(name: str) -> bool:
-    return name.startswith(USER_PREFIX)
 
 
 def advice(name: str) -> str | None:
