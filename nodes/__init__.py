@@ -18,6 +18,7 @@ from .emoji_reward_scorer import EmojiRewardScorer
 from .empty_latent import EmptyLatent
 from .front_plot import FrontPlot
 from .host.paths import IMAGE_REWARD, SCHEDULES, SCORERS
+from .host.schedule_editing import add_start_route
 from .host.schedule_list import add_routes
 from .hps_scorer import HpsScorer
 from .image_reward_scorer import ImageRewardScorer
@@ -30,6 +31,7 @@ from .quick_schedule import QuickSchedule
 from .reference_similarity_scorer import ReferenceSimilarityScorer
 from .sampler_settings import SamplerSettingsNode
 from .save_schedule import SaveSchedule
+from .schedule_editor import ScheduleEditor
 from .schedule_preview import SchedulePreview
 from .search import SearchNode
 
@@ -58,6 +60,7 @@ MENU: list[type[io.ComfyNode]] = [
     FrontPlot,
     PickFromFront,
     SaveSchedule,
+    ScheduleEditor,
     ImportSchedule,
     ApplySchedule,
     CompareImages,
@@ -73,4 +76,5 @@ async def comfy_entrypoint() -> ComfyExtension:
     for folder in (SCHEDULES, IMAGE_REWARD, SCORERS):  # before any node's schema lists them
         folder.register()
     add_routes()
+    add_start_route()
     return EcadExtension()

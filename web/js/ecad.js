@@ -1,13 +1,14 @@
 // @ts-check
 /**
- * What ComfyUI loads in the browser: the live panel of ECAD Search, and the schedule, its runs and
- * their pictures on the nodes that have them. They are drawn from what the nodes send; of routes of
- * ours only the list of schedules is asked.
+ * What ComfyUI loads in the browser: the live panel of ECAD Search, the schedule editor, and the
+ * schedule, its runs and their pictures on the nodes that have them. They are drawn from what the
+ * nodes send; of routes of ours only the list of schedules and an editor's start are asked.
  */
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { loadStyles } from "./dom.mjs";
+import { EditorHolder } from "./editor_node.mjs";
 import { addApply, addSave } from "./followers.mjs";
 import { isHere, locatorOf, nodeAt, pathsOf, rootGraph } from "./graph_places.mjs";
 import { putOnNode } from "./node_widget.mjs";
@@ -24,6 +25,7 @@ const RUN_EVENT = "ecad.run";
 const SEARCH = "ECAD_Search";
 const LOADER = "ECAD_CacheLoader";
 const PICTURES = "ECAD_CompareImages";
+const EDITOR = "ECAD_ScheduleEditor";
 /**
  * Nodes that hold a schedule, and whether its map is open at first.
  * @type {Record<string, boolean>}
@@ -130,6 +132,7 @@ app.registerExtension({
 function lifeOf(node, type) {
   if (type === SEARCH) return searchLife(node);
   if (type === PICTURES) return new PicturesHolder(node);
+  if (type === EDITOR) return new EditorHolder(node);
   if (type in HOLDERS)
     return new ScheduleHolder(node, { open: HOLDERS[type], chooses: type === LOADER });
   return null;

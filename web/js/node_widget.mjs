@@ -2,6 +2,7 @@
 /** Puts an element on a node, in both renderers, without a trace in the workflow file. */
 
 import { app } from "../../../scripts/app.js";
+import { nodeAt, pathsOf } from "./graph_places.mjs";
 
 const MARGIN = 6; // around the element, in the classic renderer
 
@@ -41,11 +42,16 @@ export function putOnNode(node, name, element, need, signal) {
   };
   fit();
 
+  signal.addEventListener("abort", () => {
+    const [path] = drawnByVue() ? pathsOf(node) : [];
+    if (path !== undefined) handOver(path, name, element);
+  });
+
   // A press on what can be used must not drag the node; everything else still does.
   element.addEventListener(
     "pointerdown",
     (event) => {
-      const used = event.target instanceof Element && event.target.closest("button, canvas");
+      const used = event.target instanceof Element && event.target.closest("button, canvas, input");
       if (event.button === 1 && !drawnByVue()) app.canvas?.processMouseDown?.(event);
       else if (used && event.button === 0) event.stopPropagation();
     },
@@ -71,6 +77,23 @@ export function putOnNode(node, name, element, need, signal) {
     { signal, passive: false },
   );
   return { widget, fit };
+}
+
+/**
+ * Nodes 2.0 of some releases goes on showing the element of a node that is made anew, as on undo.
+ * Put the new one in its place.
+ * @param {string} path
+ * @param {string} name of the widget
+ * @param {HTMLElement} element of the node that is gone
+ */
+function handOver(path, name, element, tries = 20) {
+  setTimeout(() => {
+    if (!element.isConnected || tries === 0) return;
+    const widget = nodeAt(path)?.widgets?.find((/** @type {any} */ other) => other.name === name);
+    const heir = widget?.element;
+    if (heir && heir !== element && !heir.isConnected) element.replaceWith(heir);
+    else handOver(path, name, element, tries - 1);
+  }, 50);
 }
 
 /**

@@ -21,12 +21,13 @@
 
 /** The bits of a schedule, laid out. */
 export class ScheduleBits {
-  /** @param {Pick<ScheduleData, "groups" | "steps" | "compute">} data */
+  /** @param {{groups: Group[], steps: number, compute: string | Uint8Array}} data */
   constructor(data) {
     this.groups = data.groups;
     this.steps = data.steps;
     this.cells = data.groups.reduce((n, [, blocks, parts]) => n + blocks * parts.length, 0);
-    this.bits = unpacked(data.compute, this.steps * this.cells);
+    const { compute } = data;
+    this.bits = typeof compute === "string" ? unpacked(compute, this.steps * this.cells) : compute;
     /** The first cell of each group. */
     this.starts = [];
     let start = 0;
@@ -43,8 +44,19 @@ export class ScheduleBits {
    * @param {number} component
    */
   computes(step, group, block, component) {
+    return this.bits[this.indexOf(step, group, block, component)] === 1;
+  }
+
+  /**
+   * Where in `bits` a cell at a step is.
+   * @param {number} step
+   * @param {number} group
+   * @param {number} block
+   * @param {number} component
+   */
+  indexOf(step, group, block, component) {
     const cell = this.starts[group] + block * this.groups[group][2].length + component;
-    return this.bits[step * this.cells + cell] === 1;
+    return step * this.cells + cell;
   }
 
   /** The share of cells that each step computes. */
@@ -55,6 +67,11 @@ export class ScheduleBits {
       for (let i = step * cells; i < (step + 1) * cells; i++) sum += bits[i];
       return sum / cells;
     });
+  }
+
+  /** The share of all cells and steps that computes. */
+  computed() {
+    return this.bits.reduce((n, bit) => n + bit, 0) / this.bits.length;
   }
 
   /**
@@ -82,4 +99,18 @@ export function unpacked(hex, count) {
   for (let i = 0; i < count; i++)
     bits[i] = (parseInt(hex[i >> 2] ?? "0", 16) >> (3 - (i & 3))) & 1;
   return bits;
+}
+
+/**
+ * @param {Uint8Array} bits zeros and ones
+ * @returns {string} hex, the first one the highest bit; whole bytes
+ */
+export function packed(bits) {
+  let hex = "";
+  for (let i = 0; i < bits.length; i += 8) {
+    let byte = 0;
+    for (let j = i; j < i + 8; j++) byte = 2 * byte + (bits[j] ?? 0);
+    hex += byte.toString(16).padStart(2, "0");
+  }
+  return hex;
 }

@@ -14,6 +14,7 @@ import { percent } from "./wording.mjs";
  * @property {number} top
  * @property {number} width
  * @property {number} height
+ * @property {number} heads room above it and to its left that an editor uses
  *
  * @typedef {object} Spot a cell at a step
  * @property {number} step
@@ -31,28 +32,32 @@ const GAP = 8;
  * @param {ScheduleBits} bits
  * @param {number} width
  * @param {number} height
+ * @param {{above?: number, heads?: number}} [margins] room above all panels and beside each
  * @returns {Panel[]}
  */
-export function panelsOf(bits, width, height) {
+export function panelsOf(bits, width, height, { above = 0, heads = 0 } = {}) {
   const blocks = bits.groups.reduce((n, [, count]) => n + count, 0);
-  const room = height - FOOT - bits.groups.length * HEAD - (bits.groups.length - 1) * 3;
+  const head = HEAD + heads;
+  const room = height - above - FOOT - bits.groups.length * head - (bits.groups.length - 1) * 3;
   /** @type {Panel[]} */
   const panels = [];
-  let top = HEAD;
+  let top = above + head;
   bits.groups.forEach(([, count, parts], group) => {
     const tall = Math.max((room * count) / blocks, 4);
-    const wide = (width - AXIS - (parts.length - 1) * GAP) / parts.length;
+    const gap = GAP + heads;
+    const wide = (width - AXIS - heads - (parts.length - 1) * gap) / parts.length;
     parts.forEach((_, component) =>
       panels.push({
         group,
         component,
-        left: AXIS + component * (wide + GAP),
+        left: AXIS + heads + component * (wide + gap),
         top,
         width: wide,
         height: tall,
+        heads,
       }),
     );
-    top += tall + HEAD + 3;
+    top += tall + head + 3;
   });
   return panels;
 }
@@ -160,27 +165,29 @@ function drawCells(context, bits, theme, panel, scale) {
  * @param {Panel} panel
  */
 function drawNames(context, bits, theme, panel) {
-  const { group, component, left, top, width, height } = panel;
+  const { group, component, left, top, width, height, heads } = panel;
   const [, blocks, parts] = bits.groups[group];
   const share = percent(bits.share(group, component));
+  const line = top - heads - 4;
   context.textBaseline = "alphabetic";
   context.font = "10px Inter, system-ui, sans-serif";
   context.fillStyle = theme.softInk;
   context.textAlign = "right";
-  context.fillText(share, left + width, top - 4);
+  context.fillText(share, left + width, line);
   const room = width - context.measureText(share).width - 6;
   context.fillStyle = theme.components[component % theme.components.length];
   context.textAlign = "left";
   context.font = "600 10px Inter, system-ui, sans-serif";
-  context.fillText(shortened(context, parts[component], room), left, top - 4);
+  context.fillText(shortened(context, parts[component], room), left, line);
   context.fillStyle = theme.softInk;
   context.font = "9px Inter, system-ui, sans-serif";
   if (component === 0) {
     context.textAlign = "right";
     context.textBaseline = "top";
-    context.fillText("0", left - 4, top - 1);
+    const beside = left - heads - 4;
+    context.fillText("0", beside, top - 1);
     context.textBaseline = "bottom";
-    if (blocks > 1 && height > 18) context.fillText(String(blocks - 1), left - 4, top + height + 1);
+    if (blocks > 1 && height > 18) context.fillText(String(blocks - 1), beside, top + height + 1);
   }
   if (group === bits.groups.length - 1) {
     context.textBaseline = "top";
@@ -194,12 +201,13 @@ function drawNames(context, bits, theme, panel) {
 }
 
 /**
+ * Where a cell lies at a step.
  * @param {ScheduleBits} bits
  * @param {Panel} panel
  * @param {number} step
  * @param {number} block
  */
-function boxOf(bits, { group, left, top, width, height }, step, block) {
+export function boxOf(bits, { group, left, top, width, height }, step, block) {
   const wide = width / bits.steps;
   const tall = height / bits.groups[group][1];
   return { x: left + step * wide, y: top + block * tall, wide, tall };

@@ -10,11 +10,24 @@
  * @property {string} accent what the search found
  * @property {string} handMade
  * @property {string} good the knee
+ * @property {string} bad what must not be
  * @property {string[]} components one for each component of a block
  */
 
-const LIGHT = { blue: "#2362d7", orange: "#de620e", green: "#148654", purple: "#7e3fba" };
-const DARK = { blue: "#6ba4ff", orange: "#ff9d4d", green: "#45d196", purple: "#c195ff" };
+const LIGHT = {
+  blue: "#2362d7",
+  orange: "#de620e",
+  green: "#148654",
+  purple: "#7e3fba",
+  red: "#c4262e",
+};
+const DARK = {
+  blue: "#6ba4ff",
+  orange: "#ff9d4d",
+  green: "#45d196",
+  purple: "#c195ff",
+  red: "#ff6b70",
+};
 
 /** @type {Set<() => void>} */
 const listeners = new Set();
@@ -39,6 +52,7 @@ export function themeOf(element) {
     accent: hues.blue,
     handMade: hues.orange,
     good: hues.green,
+    bad: hues.red,
     components: [hues.blue, hues.purple, hues.green],
   };
 }
