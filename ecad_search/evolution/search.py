@@ -20,6 +20,7 @@ from ..core.front import Front, FrontPoint, Quality
 from ..core.latency import Latency, TimeCost
 from ..core.schedule import Schedule
 from ..errors import JournalError, ScorerError, SearchError
+from ..json_files import printable
 from . import nsga2, proposals, racing, seeding
 from .journal import Journal
 from .journal_records import DROPPED, LARGEST_SCORE, MORE, SCORED, check
@@ -206,9 +207,10 @@ class Search:
                 check(record, n_samples)
                 self._apply(record)
             except (KeyError, TypeError, ValueError) as error:
+                reason = printable(f"{type(error).__name__}: {error}")[:300]
                 raise JournalError(
                     f"Line {number} of '{journal.path}' does not fit the lines before it "
-                    f"({type(error).__name__}: {error}). Restore the file from a backup, or cut "
+                    f"({reason}). Restore the file from a backup, or cut "
                     f"it off before line {number} to go on from there."
                 ) from error
         journal.repair()

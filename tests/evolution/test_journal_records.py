@@ -67,6 +67,7 @@ def line_with(path, field):
         ("scores", {"more": 3}, "'more' is 3"),
         ("scores", {"key": 3}, "'key' is 3"),
         ("scores", {"failed": ""}, "'failed' is"),
+        ("scores", {"key": "\x1b[2J"}, "KeyError"),
         ("start", {"images": -5}, "'images' is -5"),
         ("start", {"images": 10**250}, "'images' is"),
         ("start", {"start": {}}, "'start' is no list"),
@@ -82,7 +83,7 @@ def test_a_record_that_no_search_wrote_is_named(path, line, fields, said):
     for read in (lambda: recorded_search(path), lambda: resumed(path)):
         with pytest.raises(JournalError, match=f"Line {number} of") as error:
             read()
-        assert said in str(error.value)
+        assert said in str(error.value) and str(error.value).isprintable()
     assert content == path.read_bytes()
 
 
