@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "example_workflows").glob("*.json"))
 WIDGETS = {  # one to change in each example: type of the node, widget, value
+    "checkpoint_search": ("ECAD_Search", "images", 321),
+    "emoji_benchmark": ("ECAD_Benchmark", "grid_rows", 2),
     "emoji_cached_generation": ("ECAD_CacheLoader", "cache_device", "cpu"),
     "emoji_search": ("ECAD_Search", "images", 321),
     "flux_cached": ("ECAD_CacheLoader", "fix_small_latents", True),
@@ -61,3 +63,22 @@ def test_no_node_of_an_example_grows_over_another(page, path):
     heights = {node["id"]: node["size"][1] for node in example["nodes"]}
     ours = {n["id"]: n["size"][1] for n in page.saved()["nodes"] if n["type"].startswith("ECAD_")}
     assert {id: heights[id] for id in ours} == ours
+
+
+def test_the_template_browser_has_a_card_for_every_example(page):
+    page.run("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.tab.get_by_text("Extensions", exact=True).first.wait_for(timeout=60_000)
+    page.tab.locator("[role=dialog] [role=button]", has_text="ComfyUI-ECAD").last.click()
+    page.wait(
+        """(count) => {
+          const pictures = [...document.querySelectorAll("[role=dialog] img")];
+          return count === pictures.filter((picture) => picture.naturalWidth === 480).length;
+        }""",
+        len(EXAMPLES),
+    )
+    titles = page.run(
+        "() => [...document.querySelectorAll('[role=dialog] h3')].map((e) => e.innerText)"
+    )
+    assert set() == {path.stem for path in EXAMPLES} - set(titles)
+    page.screenshot("templates")
+    page.tab.keyboard.press("Escape")

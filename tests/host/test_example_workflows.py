@@ -14,7 +14,7 @@ EXAMPLES = sorted((ROOT / "example_workflows").glob("*.json"))
 API_WORKFLOW = ROOT / "demo" / "workflow_api.json"
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 NOTES = {"Note", "MarkdownNote"}  # exist in the browser alone
-MODEL_FILES = {"unet_name", "clip_name", "clip_name1", "clip_name2", "vae_name"}
+MODEL_FILES = {"ckpt_name", "unet_name", "clip_name", "clip_name1", "clip_name2", "vae_name"}
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,10 @@ def host_nodes(comfy, pack):
     before = dict(nodes.NODE_CLASS_MAPPINGS)
     preview = importlib.import_module("comfy_extras.nodes_preview_any")
     nodes.NODE_CLASS_MAPPINGS.update(preview.NODE_CLASS_MAPPINGS)
-    for name in ("nodes_sd3", "nodes_flux"):
-        extension = asyncio.run(importlib.import_module(f"comfy_extras.{name}").comfy_entrypoint())
+    for name in ("nodes_sd3", "nodes_flux", "nodes_easycache"):
+        extension = importlib.import_module(f"comfy_extras.{name}").comfy_entrypoint()
+        if asyncio.iscoroutine(extension):  # of some of the host's modules it is not
+            extension = asyncio.run(extension)
         for node in asyncio.run(extension.get_node_list()):
             nodes.NODE_CLASS_MAPPINGS[node.GET_SCHEMA().node_id] = node
     for node in pack.module("nodes").MENU:
