@@ -94,7 +94,7 @@ function upstream(node, name) {
   const wanted = (/** @type {any} */ input) =>
     name ? input.name === name : input.type === "MODEL" || (input.type === "*" && !input.widget);
   const slot = inputs.findIndex(wanted);
-  return slot < 0 ? null : behind(node.graph, node.getInputLink?.(slot));
+  return slot < 0 ? null : behind(node.graph, linkTo(node, slot));
 }
 
 /**
@@ -107,12 +107,23 @@ function behind(graph, link) {
   if (!graph || !link) return null;
   if (link.origin_id === graph.inputNode?.id) {
     const holder = holderOf(graph);
-    return holder ? behind(holder.graph, holder.getInputLink?.(link.origin_slot)) : null;
+    return holder ? behind(holder.graph, linkTo(holder, link.origin_slot)) : null;
   }
   const node = graph.getNodeById(link.origin_id);
   if (!node?.subgraph) return node ? { node, slot: link.origin_slot } : null;
   const inner = node.subgraph.outputs?.[link.origin_slot]?.linkIds?.[0];
   return behind(node.subgraph, node.subgraph.getLink?.(inner) ?? node.subgraph.links?.get?.(inner));
+}
+
+/**
+ * The link that ends at an input, in the node's own graph: nodes that stand for subgraphs have
+ * another answer, for the host's own use.
+ * @param {any} node
+ * @param {number} slot
+ */
+function linkTo(node, slot) {
+  const { getInputLink } = globalThis.LiteGraph?.LGraphNode?.prototype ?? node;
+  return getInputLink?.call(node, slot) ?? null;
 }
 
 /**
