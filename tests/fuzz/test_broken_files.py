@@ -651,10 +651,10 @@ class Target:
 
 
 TARGETS = (
-    Target(schedules, 16_000),
-    Target(official_schedules, 6_000),
-    Target(fronts, 5_000),
-    Target(read_journals, 14_000),
+    Target(schedules, 14_000),
+    Target(official_schedules, 5_000),
+    Target(fronts, 4_000),
+    Target(read_journals, 12_000),
     Target(recorded_searches, 1_500),
     Target(resumed_searches, 1_200),
     Target(times_of_journals, 3_000),
