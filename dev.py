@@ -27,6 +27,7 @@ from devtools import demo, matrix
 from devtools.bench import BENCHMARKS
 from devtools.console import StatusLine
 from devtools.environment import PACK_NAME, Environment, child_variables, prepare
+from devtools.marked_page import write_into
 from devtools.problem import Problem, disk_full, means_disk_full
 from devtools.pytest_command import whole_run
 from devtools.server import Server, choose_port, is_free, make_base
@@ -173,7 +174,7 @@ def run_matrix(options: argparse.Namespace) -> int:
     table = matrix.table(outcomes)
     print(f"\n{table}", end="")
     if options.into is not None:
-        matrix.write_into(options.into, table)
+        write_into(options.into, "matrix", table)
     return int(any(outcome.failed for outcome in outcomes))
 
 

@@ -8,6 +8,7 @@ BENCHMARKS = {
     "bookkeeping": "devtools.bench_bookkeeping",
     "engine": "devtools.bench_engine",
     "latency": "devtools.bench_latency",
+    "peers": "devtools.bench_peers",
     "quick": "devtools.bench_quick",
     "search": "devtools.bench_search",
 }

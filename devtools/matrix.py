@@ -17,8 +17,6 @@ from .environment import Environment, prepare
 from .problem import Problem
 from .pytest_command import whole_run
 
-# The table is written between these two lines of a Markdown file.
-BEGIN, END = "<!-- matrix -->", "<!-- end of matrix -->"
 NUMBER = re.compile(r"\d+")
 SETTING = (
     "import platform as p, torch; print(f'{p.system()} on {p.machine()}, "
@@ -138,15 +136,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
             lines += ["", f"{kind.capitalize()}:", ""]
             lines += [f"- {what}: {', '.join(releases)}" for what, releases in where.items()]
     return "\n".join(lines) + "\n"
-
-
-def write_into(page: Path, text: str) -> None:
-    """Put `text` between the two marks in a Markdown page."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise Problem(f"{page} has no place for the table: add the lines {BEGIN} and {END}.")
-    page.write_text(f"{before}{begin}\n{text}{end}{after}", encoding="utf-8")
 
 
 def _printed(command: Sequence[object]) -> str:

@@ -29,6 +29,7 @@ from devtools.environment import (
     torchvision_for,
 )
 from devtools.lock import locked
+from devtools.marked_page import write_into
 from devtools.problem import Problem, require_space
 from devtools.server import Server, choose_port, free_port, is_free, make_base
 from ecad_search.comfyui.connection import Refused
@@ -466,13 +467,14 @@ def test_the_matrix_is_read_from_the_reports_of_its_runs():
 
 def test_the_matrix_is_put_between_its_marks_and_replaces_the_old_one(tmp_path):
     page = tmp_path / "releases.md"
-    page.write_text(f"# Before\n\n{matrix.BEGIN}\n{matrix.END}\n\nAfter\n")
+    page.write_text("# Before\n\n<!-- matrix -->\n<!-- end of matrix -->\n\nAfter\n")
     for text in ("first\n", "second\n"):
-        matrix.write_into(page, text)
-    assert f"# Before\n\n{matrix.BEGIN}\nsecond\n{matrix.END}\n\nAfter\n" == page.read_text()
+        write_into(page, "matrix", text)
+    expected = "# Before\n\n<!-- matrix -->\nsecond\n<!-- end of matrix -->\n\nAfter\n"
+    assert expected == page.read_text()
     page.write_text("no marks")
     with pytest.raises(Problem, match="has no place for the table"):
-        matrix.write_into(page, "table\n")
+        write_into(page, "matrix", "table\n")
 
 
 def test_a_release_is_named_and_dated_by_the_commit_of_its_version(tmp_path):

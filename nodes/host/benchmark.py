@@ -43,12 +43,16 @@ class SeesFeatures(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column: a schedule on the benchmark's model, or another model as it is."""
+    """One column: a schedule on the benchmark's model, or another model as it is.
+
+    `renderer` samples it in another way than the benchmark's, such as in fewer steps.
+    """
 
     facts: ColumnFacts
     model: Any
     identity: str
     schedule: Schedule | None = None
+    renderer: Renderer | None = None
 
     @property
     def name(self) -> str:
@@ -184,7 +188,7 @@ class BenchmarkRun:
         batches = self.renderer.batches(missing)
         self.on_images(self.done(), "warm-up")
         for column in self.columns:
-            for _ in self.renderer.sample(column.model, batches[0]):
+            for _ in (column.renderer or self.renderer).sample(column.model, batches[0]):
                 pass
         self.started = time.monotonic()
         chunk: list[tuple[int, ...]] = []
@@ -213,7 +217,8 @@ class BenchmarkRun:
                     self.tell(start + done, name)
 
                 watch = PeakMemory()
-                parts = list(self.renderer.sample(column.model, batch, on_step))
+                renderer = column.renderer or self.renderer
+                parts = list(renderer.sample(column.model, batch, on_step))
                 took, peak = sum(part.seconds for part in parts), watch.bytes()
                 for i in batch:
                     seconds[i, column.name], peaks[i, column.name] = took / len(batch), peak

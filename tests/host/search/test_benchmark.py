@@ -202,3 +202,31 @@ def test_what_cannot_be_measured_is_refused(benchmark, pack, model, test_scorer)
         benchmark(model_b=latents)
     node = pack.module("nodes.benchmark").Benchmark
     assert "ecad folder" in str(node.validate_inputs(name="../away"))
+
+
+def test_a_column_may_be_sampled_in_another_way(
+    pack, model, calibration, settings, tiny_vae, test_scorer, tmp_path
+):
+    rendering = pack.module("nodes.host.rendering")
+    bench = pack.module("nodes.host.benchmark")
+    facts = pack.module("ecad_search.benchmark.summary").ColumnFacts
+    prompts = calibration((6,) * 4, seed=100)
+    renderer, fewer = (
+        rendering.Renderer(model, tiny_vae(), prompts, settings(steps=steps)) for steps in (4, 2)
+    )
+    columns = bench.columns_of(renderer, fora=False)
+    columns.append(bench.Column(facts("2 steps", "steps"), model, "2 steps", renderer=fewer))
+    run = bench.BenchmarkRun(renderer, columns, [test_scorer()], tmp_path, lambda *_: None)
+    with torch.inference_mode():
+        run.measure()
+        evaluator = pack.module("nodes.host.evaluation").Evaluator(fewer, test_scorer())
+        evaluator.remember(
+            range(4),
+            pack.module("nodes.host.evaluation").eight_bit(
+                torch.cat([renderer.render(None, [i]) for i in range(4)]), range(4)
+            ),
+        )
+        expected = evaluator.score(evaluator.pictures(None, range(4)), range(4))
+    found = [measured.scores["ssim"] for measured in run.record.column("2 steps")]
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert max(found) < 1
