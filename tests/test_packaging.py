@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -48,7 +49,46 @@ def test_the_archive_leaves_out_what_only_developers_need():
     assert not {"nodes", "ecad_search", "web", "schedules", "demo", "LICENSE"} & ignored
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "demo/README.md"])
+def test_nothing_that_ships_imports_what_is_left_out():
+    """Contract tests (ecad_search/testing) start processes, which a scanner would ask about."""
+    assert "ecad_search/testing/" in read(".comfyignore").splitlines()
+    for folder in ("ecad_search", "nodes", "demo"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            if "testing" in file.parts or "train" in file.parts:
+                continue
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom):
+                    assert "testing" not in (node.module or "").split("."), file
+                    assert "testing" not in {alias.name for alias in node.names}, file
+
+
+@pytest.mark.parametrize(
+    ("key", "file", "ratio", "largest"),
+    [("Icon", "icon.png", 1, 400), ("Banner", "banner.png", 21 / 9, 1600)],
+)
+def test_the_registry_s_pictures_have_its_sizes(pyproject, key, file, ratio, largest):
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    with image.open(ROOT / "docs" / "images" / file) as picture:
+        assert picture.width <= largest
+        assert picture.width == round(picture.height * ratio)
+    address = pyproject["tool"]["comfy"][key]
+    assert address == "" or address.endswith(f"/docs/images/{file}")
+
+
+def test_every_example_has_a_picture_for_the_template_browser():
+    examples = {path.stem for path in (ROOT / "example_workflows").glob("*.json")}
+    assert examples == {path.stem for path in (ROOT / "example_workflows").glob("*.jpg")}
+
+
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "demo/README.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_of_a_page_leads_to_a_file(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", read(page))
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
