@@ -30,7 +30,7 @@ from .host.evaluation import Evaluator, Pictures, UnusableResult, side_by_side
 from .host.latency import measured_latency
 from .host.paths import output_name, result_name_problem, result_path
 from .host.profiling import Profiler
-from .host.progress import EVENT_SECONDS, NodeProgress, spoken_seconds
+from .host.progress import EVENT_SECONDS, NodeProgress, spoken_seconds, workflow_id
 from .host.rendering import (
     EncodedCalibration,
     Renderer,
@@ -654,13 +654,6 @@ def described(point: FrontPoint) -> dict[str, Any]:
         "quality_stderr": point.quality_stderr,
         "more_qualities": [[quality.mean, quality.stderr] for quality in point.more_qualities],
     }
-
-
-def workflow_id(extra: Any) -> str | None:
-    """The id of the workflow that was queued; None when it came without one, as from a script."""
-    workflow = extra.get("workflow") if isinstance(extra, Mapping) else None
-    found = workflow.get("id") if isinstance(workflow, Mapping) else None
-    return found if isinstance(found, str) else None
 
 
 def keys_of(front: Front) -> list[str]:
