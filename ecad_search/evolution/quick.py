@@ -457,7 +457,7 @@ def thinned(choices: Sequence[Choice], count: int) -> list[Choice]:
     return kept(high)
 
 
-def start_of(plan: Plan, measured: Sequence[Measured], count: int = 12) -> list[Schedule]:
+def start_of(plan: Plan, measured: Sequence[Measured], count: int = 24) -> list[Schedule]:
     """Schedules for a search to begin with, so ordered that every few of them are a whole front.
 
     At most `count`, as evenly spread over the speed-ups as there are any. None is predicted to
