@@ -60,8 +60,10 @@ export class ScheduleEditor {
     this.bits = null;
     /** @type {Uint8Array | null} */
     this.useless = null;
-    /** What the node sent last. @type {any} */
+    /** What the node sent last, and what was told of the start. @type {any} */
     this.view = null;
+    /** @type {any} */
+    this.startView = null;
     /** The start that was asked for last, and why there was none. */
     this.asked = "";
     this.refusal = "";
@@ -83,7 +85,8 @@ export class ScheduleEditor {
     this.canvas = canvas;
     this.state = element("div", "ecad-line ecad-state");
     this.detail = element("div", "ecad-line ecad-soft");
-    const button = (/** @type {string} */ words, /** @type {string} */ help, act) => {
+    /** @type {(words: string, help: string, act: () => void) => HTMLButtonElement} */
+    const button = (words, help, act) => {
       const made = element("button", "", [words]);
       made.type = "button";
       made.title = help;
@@ -120,7 +123,7 @@ export class ScheduleEditor {
     this.keys = element("textarea", "ecad-keys");
     this.keys.readOnly = true;
     this.keys.setAttribute("aria-label", "Schedule: arrow keys move, space paints, Ctrl+Z undoes");
-    const map = element("div", "ecad-map ecad-painted", [this.keys, canvas]);
+    const map = element("div", "ecad-map", [this.keys, canvas]);
     this.element = element("div", "ecad-view ecad-editor", [
       this.state,
       buttons,
@@ -138,11 +141,11 @@ export class ScheduleEditor {
     this.element.addEventListener("keydown", (event) => this.pressKey(event), on);
   }
 
-  /** Read the host again. */
+  /** Read the host again; a stroke that is being painted does so at its end. */
   refresh() {
+    if (this.stroke) return;
     const text = this.host.text();
     this.history = this.host.history(text, this.history);
-    this.stroke = null;
     this.problem = "";
     this.document = null;
     const shown = text || this.startText();
@@ -172,7 +175,7 @@ export class ScheduleEditor {
     const answer = await this.host.read(start).catch((/** @type {Error} */ { message }) => message);
     if (this.signal.aborted || this.asked !== asked) return; // another one is asked for by now
     if (typeof answer === "string") this.refusal = answer;
-    else this.view = answer;
+    else this.startView = answer;
     this.refresh();
   }
 
@@ -182,6 +185,7 @@ export class ScheduleEditor {
    */
   show(view) {
     this.view = view;
+    if (view.start) this.startView = view;
     this.note = "";
     if (this.waiting === "save" && view.saved) this.host.saved();
     this.waiting = "";
@@ -203,15 +207,15 @@ export class ScheduleEditor {
     const architectures = this.host.architectures();
     if (!linked && Object.hasOwn(architectures, id))
       return newDocument(id, architectures[id], steps || USUAL_STEPS);
-    const from = this.view?.start;
+    const { start: from, document } = this.startView ?? {};
     const same = from && from.linked === linked && from.steps === steps;
-    return same && (linked || from.start === start) ? (this.view.document ?? "") : "";
+    return same && (linked || from.start === start) ? (document ?? "") : "";
   }
 
   /** Give the edits up, which can be undone, and take the start. */
   async load() {
     this.asked = "";
-    this.view = null; // the file may be another now
+    this.startView = null; // the file may be another now
     if (this.host.text()) this.commit("");
     else this.refresh();
     if (this.host.start().linked) await this.run("load", "Reading the wired schedule");
@@ -436,7 +440,7 @@ export class ScheduleEditor {
     const architectures = this.host.architectures();
     const id = this.document?.architecture ?? "";
     if (Object.hasOwn(architectures, id)) return architectures[id];
-    return this.view?.architecture === id && this.view.shares ? this.view : null;
+    return [this.view, this.startView].find((view) => view?.architecture === id) ?? null;
   }
 
   update() {
