@@ -75,6 +75,16 @@ def test_the_registry_s_pictures_have_its_sizes(pyproject, key, file, ratio, lar
     assert address == "" or address.endswith(f"/docs/images/{file}")
 
 
+def test_every_picture_of_the_help_pages_is_there_and_used():
+    pages = ROOT / "web" / "docs"
+    shown = {
+        link
+        for page in pages.glob("*.md")
+        for link in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    }
+    assert shown == {f"images/{path.name}" for path in (pages / "images").iterdir()}
+
+
 def test_every_example_has_a_picture_for_the_template_browser():
     examples = {path.stem for path in (ROOT / "example_workflows").glob("*.json")}
     assert examples == {path.stem for path in (ROOT / "example_workflows").glob("*.jpg")}
