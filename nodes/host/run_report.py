@@ -50,6 +50,8 @@ class RunLog:
         """For the node that is being executed; `hidden` are its hidden inputs."""
         if hidden is None:
             return cls(None, None, schedule)
+        if schedule.architecture.fingerprint:  # less is known of it than the page can draw
+            say(hidden.unique_id, facts(schedule))
         return cls(hidden.unique_id, workflow_id(hidden.extra_pnginfo), schedule)
 
     def __deepcopy__(self, memo: dict) -> RunLog:

@@ -276,6 +276,16 @@ def test_two_nodes_of_the_same_settings_each_report_their_own_runs(comfy, pack, 
     assert 1 == len(set(keys("ECAD_SchedulePreview")))  # which may share
 
 
+def test_a_model_of_no_known_family_is_called_so_on_the_node(pack, node, schedule, said):
+    known, unknown = schedule(2), schedule(2)
+    object.__setattr__(unknown.architecture, "fingerprint", "0" * 16)
+    run_log = pack.module("nodes.host.run_report").RunLog
+    for found in (known, unknown):
+        run_log.of(node("cache_loader", "CacheLoader").hidden, found)
+    ((where, text),) = said
+    assert ("7", True) == (where, "Unknown model: 9 components found" in text)
+
+
 def test_a_stopped_run_says_so(node, saved, tiny_pixart, conditioning, sample, told):
     output = node("cache_loader", "CacheLoader").execute(tiny_pixart(), "my/half")
 
