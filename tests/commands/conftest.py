@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,11 @@ def workflow(tmp_path) -> Path:
     return path
 
 
+def hear_ctrl_c() -> None:
+    """Whoever runs the tests in the background of a script has children that ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def command(environment):
     """Starts `python -m ecad_search ...`."""
@@ -96,6 +102,7 @@ def command(environment):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=hear_ctrl_c if os.name == "posix" else None,
         )
 
     return start

@@ -52,6 +52,8 @@ def comfy(tmp_path_factory) -> SimpleNamespace:
         )
     # First, never last: our own folder `nodes` must not stand in front of ComfyUI's module `nodes`.
     sys.path.insert(0, folder)
+    # As in main.py: before ComfyUI's nodes.py, which puts a folder with a utils.py before this one.
+    importlib.import_module("utils")
     cli_args = importlib.import_module("comfy.cli_args")
     cli_args.args.cpu = True
     cli_args.args.use_pytorch_cross_attention = True  # as on a GPU; also the fastest on a CPU
