@@ -10,12 +10,13 @@ import json
 import math
 import os
 import stat
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from .errors import EcadError, StorageError
 
 DEEPEST_NESTING = 64
 LONGEST_NUMBER = 300  # digits
+LARGEST_NUMBER = 1e100  # can still be squared and summed up
 
 
 class UnusableJson(ValueError):
@@ -78,6 +79,17 @@ def decoded(content: bytes, path: str | os.PathLike[str], *, error: type[EcadErr
             f"{printable(os.fspath(path))} is not UTF-8 text (byte {problem.start}); "
             "expected a JSON file in UTF-8."
         ) from problem
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number that can be reckoned with."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= LARGEST_NUMBER  # not so of NaN
 
 
 def printable(text: str) -> str:

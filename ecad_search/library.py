@@ -99,8 +99,8 @@ def spoken_name(name: str, schedule: Schedule) -> SpokenName:
 
 def _made_by(schedule: Schedule) -> str:
     """How a schedule was found, by the provenance in its file; nothing if that does not say."""
-    origin = _part(schedule.info, "provenance")
-    settings = _part(origin, "settings")
+    origin = part(schedule.info, "provenance")
+    settings = part(origin, "settings")
     preset, every = origin.get("preset"), settings.get("every")
     if preset == "fora" and every:
         return f"FORA every {every}"
@@ -116,7 +116,8 @@ def _speedup(schedule: Schedule) -> str:
     return f"{1 / relative_cost(schedule, schedule.architecture.native_workload()):.1f}x"
 
 
-def _part(info: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def part(info: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object within what a schedule's file says; an empty one where it says something else."""
     found = info.get(name)
     return found if isinstance(found, Mapping) else {}
 

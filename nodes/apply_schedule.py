@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..ecad_search.core.schedule import Schedule
 from .host.patching import CACHE_DEVICES, CacheOptions, apply_schedule
-from .host.run_report import RunLog, twin_of
+from .host.run_report import RunLog, compare_inputs, twin_of
 from .host.schedule_view import schedule_output
 from .host.schema import field, schema
 from .types import ScheduleType
@@ -57,22 +57,7 @@ class ApplySchedule(io.ComfyNode):
                         "When a run starts, the node shows how much it will hold."
                     ),
                 ),
-                field(
-                    io.Boolean,
-                    "compare",
-                    default=False,
-                    optional=True,
-                    tooltip=(
-                        "Sample once more without reuse, from the same start, and show both "
-                        "pictures on the node with a slider and a map of their differences. Takes "
-                        "the time of an uncached run on top; needs the VAE."
-                    ),
-                ),
-                io.Vae.Input(
-                    "vae",
-                    optional=True,
-                    tooltip="Decodes the pictures of 'compare'; not used without it.",
-                ),
+                *compare_inputs(),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model under the schedule; the input is not changed.")

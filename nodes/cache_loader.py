@@ -14,7 +14,7 @@ from ..ecad_search.core.schedule import Schedule
 from ..ecad_search.errors import EcadError
 from .host.patching import CACHE_DEVICES, CacheOptions, apply_schedule, detect_architecture
 from .host.paths import schedule_library
-from .host.run_report import RunLog, twin_of
+from .host.run_report import RunLog, compare_inputs, twin_of
 from .host.schedule_list import ordered
 from .host.schedule_view import schedule_output
 from .host.schema import field, schema
@@ -77,22 +77,7 @@ class CacheLoader(io.ComfyNode):
                         "The node shows how much a run will hold when it starts."
                     ),
                 ),
-                field(
-                    io.Boolean,
-                    "compare",
-                    default=False,
-                    optional=True,
-                    tooltip=(
-                        "Sample once more without reuse, from the same start, and show both "
-                        "pictures on the node with a slider and a map of their differences. Takes "
-                        "the time of an uncached run on top; needs the VAE."
-                    ),
-                ),
-                io.Vae.Input(
-                    "vae",
-                    optional=True,
-                    tooltip="Decodes the pictures of 'compare'; not used without it.",
-                ),
+                *compare_inputs(),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model under the schedule; the input is not changed."),

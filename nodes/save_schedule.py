@@ -61,13 +61,18 @@ class SaveSchedule(io.ComfyNode):
 def saved(schedule: Schedule, name: str, *, overwrite: bool) -> str:
     """Write a schedule into models/ecad_schedules; what to tell about it."""
     library = schedule_library()
-    short = name.strip().removeprefix(USER_PREFIX).removesuffix(".json")
+    short = short_name(name)
     if not already_saved(library, schedule, short):
         library.save(replace(schedule, name=short), short, overwrite=overwrite)
     return (
         f"models/{SCHEDULES.name}/{short}.json\n"
         f"Press R: the ECAD Cache Loader lists it as '{USER_PREFIX}{short}'."
     )
+
+
+def short_name(name: str) -> str:
+    """The name as a file's: ECAD Cache Loader lists it behind `USER_PREFIX`."""
+    return name.strip().removeprefix(USER_PREFIX).removesuffix(".json")
 
 
 def already_saved(library: ScheduleLibrary, schedule: Schedule, name: str) -> bool:

@@ -23,7 +23,7 @@ from .host.schedule_editing import (
     with_steps,
 )
 from .host.schema import schema
-from .save_schedule import saved
+from .save_schedule import saved, short_name
 from .types import ScheduleType
 
 
@@ -154,7 +154,7 @@ class ScheduleEditor(io.ComfyNode):
         view = editor_view(made, start=origin)
         if name.strip():
             text += f"\n{saved(made, name, overwrite=overwrite)}"
-            view["saved"] = own_name(name)
+            view["saved"] = USER_PREFIX + short_name(name)
         return io.NodeOutput(made, ui={"text": (text,), "ecad_schedule": (view,)})
 
 
@@ -167,8 +167,3 @@ def chosen(start: str, steps: int) -> Schedule:
         return started(start, steps)
     except StorageError as error:
         raise StorageError(advice(start) or str(error)) from error
-
-
-def own_name(name: str) -> str:
-    """How the ECAD Cache Loader lists what is saved under `name`."""
-    return USER_PREFIX + name.strip().removeprefix(USER_PREFIX).removesuffix(".json")

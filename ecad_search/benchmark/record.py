@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import JournalError, StorageError
-from ..json_files import parsed, printable
+from ..json_files import is_count, is_number, parsed, printable
 
 FORMAT = "ecad-benchmark"
 VERSION = 1
-LARGEST_NUMBER = 1e100
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,11 @@ class Measured:
         """The inverse of `to_json`; ValueError, which names the field, for anything else."""
         scores, peak = row.get("scores"), row.get("peak_bytes")
         usable = {
-            "sample": _is_count(row.get("sample")),
+            "sample": is_count(row.get("sample")),
             "column": isinstance(row.get("column"), str),
-            "seconds": _is_number(row.get("seconds")) and row["seconds"] > 0,
-            "scores": isinstance(scores, Mapping) and all(map(_is_number, scores.values())),
-            "peak_bytes": peak is None or _is_count(peak),
+            "seconds": is_number(row.get("seconds")) and row["seconds"] > 0,
+            "scores": isinstance(scores, Mapping) and all(map(is_number, scores.values())),
+            "peak_bytes": peak is None or is_count(peak),
             "problem": isinstance(row.get("problem"), str),
         }
         for name, is_usable in usable.items():
@@ -73,17 +71,6 @@ class Measured:
             problem=row["problem"],
             features=_features(row),
         )
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_number(value: object) -> bool:
-    """Of a size that can still be squared and summed up."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and abs(value) <= LARGEST_NUMBER
 
 
 def _features(row: Mapping[str, Any]) -> npt.NDArray[np.float32] | None:

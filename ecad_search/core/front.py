@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import json_files
 from ..errors import ScheduleError, SearchError
+from ..json_files import is_number
 from . import pareto, schedule_json
 from .architecture import is_whole
 from .schedule import Schedule
@@ -22,7 +23,6 @@ FORMAT = "ecad-front"
 VERSION = 1
 LARGEST = 128 * 2**20  # bytes of a file; a front of 1,000 schedules of FLUX has 20 MB
 DEEPEST_NESTING = json_files.DEEPEST_NESTING + 3  # a schedule stands in a list of points
-LARGEST_NUMBER = 1e100
 LEAST_COST = 1e-12
 NUMBERS = ("cost", "quality", "quality_stderr", "mean_score")
 
@@ -377,11 +377,7 @@ def _numbers(entry: Mapping[str, Any], names: Sequence[str], source: str) -> dic
     found: dict[str, float] = {}
     for name in names:
         value = entry.get(name)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not abs(value) <= LARGEST_NUMBER  # nor what cannot be squared
-        ):
+        if not is_number(value):
             raise ScheduleError(
                 f"Field '{name}' of {source} is {value!r:.60}, expected a finite number. "
                 "Export the front again."
@@ -431,8 +427,7 @@ def _point(entry: Any, source: str) -> FrontPoint:
     for name in ("relative_macs", "seconds"):
         value = entry.get(name)
         if value is not None:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not LEAST_COST <= value <= LARGEST_NUMBER:
+            if not is_number(value) or value < LEAST_COST:
                 raise ScheduleError(
                     f"Field '{name}' of {source} is {value!r:.60}, expected a number above 0. "
                     "Export the front again."

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..json_files import is_count, is_number
+
 MORE, DROPPED, SCORED = "more", "dropped", "scored"  # verdicts
-LARGEST_SCORE = 1e100  # can still be squared and summed up
 MOST_IMAGES = 10**12
 HEX = re.compile(r"(?:[0-9a-f]{2})*")
 
@@ -21,14 +22,14 @@ def check(record: Mapping[str, Any], n_samples: int) -> None:
     if "latency" in record:
         _require("images", record, _is_images)
     elif "generation" in record:
-        _require("generation", record, _is_count)
+        _require("generation", record, is_count)
         for candidate in _objects("candidates", record):
             _require("key", candidate, _is_text)
             _require("origin", candidate, _is_text)
             _require("bits", candidate, _is_hex)
             _require("name", candidate, _is_name, optional=True)
             _require("reference", candidate, _is_bool, optional=True)
-            _require("cache_bytes", candidate, _is_count, optional=True)
+            _require("cache_bytes", candidate, is_count, optional=True)
     elif "start" in record:
         _require("images", record, _is_images)
         for schedule in _objects("start", record):
@@ -41,7 +42,7 @@ def check(record: Mapping[str, Any], n_samples: int) -> None:
 def _check_answer(record: Mapping[str, Any], n_samples: int) -> None:
     _require("key", record, _is_text)
     samples = record.get("samples")
-    if not isinstance(samples, list) or len(samples) != 2 or not all(map(_is_count, samples)):
+    if not isinstance(samples, list) or len(samples) != 2 or not all(map(is_count, samples)):
         raise ValueError(f"'samples' is {samples!r:.80}")
     start, stop = samples
     if not start < stop <= n_samples:
@@ -53,20 +54,13 @@ def _check_answer(record: Mapping[str, Any], n_samples: int) -> None:
     if not isinstance(more, list):
         raise ValueError(f"'more' is {more!r:.80}")
     for scores in (record.get("scores"), *more):
-        if not isinstance(scores, list) or not all(map(is_score, scores)):
+        if not isinstance(scores, list) or not all(map(is_number, scores)):
             raise ValueError(f"'scores' is {scores!r:.80}")
         if len(scores) != stop - start:
             raise ValueError(f"{len(scores)} scores for samples {start} to {stop - 1}")
     verdict = record.get("verdict")
     if verdict != SCORED if stop == n_samples else verdict not in (MORE, DROPPED):
         raise ValueError(f"'verdict' is {verdict!r:.80} after {stop} of {n_samples} samples")
-
-
-def is_score(value: object) -> bool:
-    """Whether it is a number that can be reckoned with."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) <= LARGEST_SCORE  # not so of NaN
 
 
 def _require(
@@ -91,12 +85,8 @@ def _objects(name: str, record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return found
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _is_images(value: object) -> bool:
-    return _is_count(value) and value <= MOST_IMAGES  # pyright: ignore[reportOperatorIssue]
+    return is_count(value) and value <= MOST_IMAGES
 
 
 def _is_text(value: object) -> bool:

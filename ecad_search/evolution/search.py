@@ -20,10 +20,10 @@ from ..core.front import Front, FrontPoint, Quality
 from ..core.latency import Latency, TimeCost
 from ..core.schedule import Schedule
 from ..errors import JournalError, ScorerError, SearchError
-from ..json_files import printable
+from ..json_files import is_number, printable
 from . import nsga2, proposals, racing, seeding
 from .journal import Journal
-from .journal_records import DROPPED, LARGEST_SCORE, MORE, SCORED, check
+from .journal_records import DROPPED, MORE, SCORED, check
 from .memory import MIB, CacheLimit, CacheMemory
 from .operators import Grid
 from .proposals import Proposal
@@ -668,7 +668,7 @@ class Search:
                 "one for each. Check the scorer."
             )
         for sample, value in zip(job.samples, values, strict=True):
-            if not abs(value) <= LARGEST_SCORE:  # nor NaN
+            if not is_number(value):
                 raise ScorerError(
                     f"The score of sample {sample} is {value}; expected a finite number. Look at "
                     f"the picture of that sample under schedule {job.candidate.key} (a black one "
@@ -739,7 +739,7 @@ class Search:
 
     def _watch_growth(self) -> None:
         """Note when the front last grew; only once every hand-made schedule is in."""
-        if self._generation < 1:
+        if self.settings.patience is None or self._generation < 1:
             return
         points = np.array([self._objectives(entry) for entry in self._kept if entry.allowed])
         limits = self._useful_losses()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfy.model_management import InterruptProcessingException
+from comfy_api.latest import io
 
 from ...ecad_search.core.architecture import Architecture
 from ...ecad_search.core.cost import relative_cost
@@ -24,6 +25,7 @@ from .progress import (
     workflow_id,
 )
 from .schedule_view import fits_key
+from .schema import field
 
 EVENT = "ecad.run"
 MOST_RUNS = 8  # kept of one model; each is about 1 kB
@@ -123,6 +125,28 @@ def pictures(vae: Any, latent: Any) -> Any:
     """A latent as the sampler gives it -> (N, H, W, 3); the pictures of films in a row."""
     images = vae.decode(latent)
     return images.reshape(-1, *images.shape[-3:])
+
+
+def compare_inputs() -> list[io.Input]:
+    """The switch that has `twin_of` compare, and what it needs."""
+    return [
+        field(
+            io.Boolean,
+            "compare",
+            default=False,
+            optional=True,
+            tooltip=(
+                "Sample once more without reuse, from the same start, and show both pictures on "
+                "the node with a slider and a map of their differences. Takes the time of an "
+                "uncached run on top; needs the VAE."
+            ),
+        ),
+        io.Vae.Input(
+            "vae",
+            optional=True,
+            tooltip="Decodes the pictures of 'compare'; not used without it.",
+        ),
+    ]
 
 
 def twin_of(node: str, runs: RunLog, compare: bool, vae: Any | None) -> Comparison | None:

@@ -20,7 +20,7 @@ from ...ecad_search.core.schedule import MOST_STEPS, Schedule
 from ...ecad_search.errors import EcadError, ScheduleError, StorageError
 from .paths import schedule_library
 from .progress import prompt_server
-from .schedule_view import schedule_view
+from .schedule_view import groups_of, schedule_view
 
 START_ROUTE = "/ecad/schedules/start"
 NEW = "new/"  # before the id of an architecture: everything computes
@@ -104,10 +104,7 @@ def listed_architectures() -> dict[str, dict[str, Any]]:
     return {
         architecture.id: {
             "family": architecture.family,
-            "groups": [
-                [group.name, group.count, [component.name for component in group.components]]
-                for group in architecture.groups
-            ],
+            "groups": groups_of(architecture),
             **costs_of(architecture),
         }
         for architecture in architectures.ALL

@@ -13,6 +13,7 @@ from ...ecad_search.core.cost import relative_cost
 from ...ecad_search.core.front import Front, FrontPoint
 from ...ecad_search.core.schedule import Schedule
 from ...ecad_search.engine.liveness import predicted_bytes
+from ...ecad_search.library import part
 
 LONGEST_LINE = 160  # characters of one line about a schedule's origin
 
@@ -77,12 +78,17 @@ def layout_view(architecture: Architecture, steps: int) -> dict[str, Any]:
     return {
         "model": architecture.describe(),
         "fits": fits_key(architecture),
-        "groups": [
-            [group.name, group.count, [component.name for component in group.components]]
-            for group in architecture.groups
-        ],
+        "groups": groups_of(architecture),
         "steps": steps,
     }
+
+
+def groups_of(architecture: Architecture) -> list[list[Any]]:
+    """Name, number of blocks and names of components of each group."""
+    return [
+        [group.name, group.count, [component.name for component in group.components]]
+        for group in architecture.groups
+    ]
 
 
 def fits_key(architecture: Architecture) -> str:
@@ -142,11 +148,6 @@ def objective_line(objective: Any) -> str:
 def spoken(fields: Mapping[str, Any], **words: str) -> str:
     said = [form.format(fields[name]) for name, form in words.items() if is_plain(fields.get(name))]
     return " · ".join(said)
-
-
-def part(info: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = info.get(name)
-    return found if isinstance(found, Mapping) else {}
 
 
 def is_plain(value: Any) -> bool:

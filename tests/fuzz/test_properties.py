@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from ecad_search.errors import StorageError
 from ecad_search.evolution.journal import Journal
-from ecad_search.evolution.journal_records import is_score
 from ecad_search.file_names import confined, wrong_with
-from ecad_search.json_files import DEEPEST_NESTING, UnusableJson, parsed
+from ecad_search.json_files import DEEPEST_NESTING, UnusableJson, is_number, parsed
 
 numbers = st.integers(-(10**290), 10**290) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
@@ -91,6 +90,6 @@ def test_every_record_is_in_the_journal_again(tmp_path_factory, records):
 @given(st.floats() | st.integers(-(10**400), 10**400) | st.booleans() | st.text(max_size=3))
 def test_a_score_is_a_number_that_can_be_squared(value):
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    assert is_score(value) == (number and -1e100 <= value <= 1e100)
-    if is_score(value):
+    assert is_number(value) == (number and -1e100 <= value <= 1e100)
+    if is_number(value):
         assert math.isfinite(float(value) ** 2)

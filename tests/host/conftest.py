@@ -96,6 +96,17 @@ def pack(comfy) -> Pack:
     return Pack(name, sys.modules[name])
 
 
+@pytest.fixture
+def schedule_folder(comfy, pack, tmp_path, monkeypatch):
+    """An empty models/ecad_schedules."""
+    folder = tmp_path / "schedules"
+    folder.mkdir()
+    paths = pack.module("nodes.host.paths")
+    known = comfy.folder_paths.folder_names_and_paths
+    monkeypatch.setitem(known, paths.SCHEDULES.name, ([str(folder)], {".json"}))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def run_node(comfy):
     """`run_node("nodes_custom_sampler", "BasicScheduler", model, ...)` -> outputs of a host's node.

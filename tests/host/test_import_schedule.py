@@ -21,17 +21,6 @@ def inputs(comfy, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def schedules(comfy, pack, tmp_path, monkeypatch):
-    """An empty models/ecad_schedules."""
-    folder = tmp_path / "schedules"
-    folder.mkdir()
-    paths = pack.module("nodes.host.paths")
-    known = comfy.folder_paths.folder_names_and_paths
-    monkeypatch.setitem(known, paths.SCHEDULES.name, ([str(folder)], {".json"}))
-    return folder
-
-
-@pytest.fixture
 def fora(pack, tiny_pixart):
     """A schedule for the tiny PixArt."""
     detect = pack.module("nodes.host.patching").detect_architecture
@@ -84,7 +73,7 @@ def test_an_official_file_becomes_a_schedule_that_runs(
     assert int(fora.compute.sum()) == reports[0].cells_computed
 
 
-def test_a_saved_import_is_in_the_list_with_its_origin(node, pack, official, schedules):
+def test_a_saved_import_is_in_the_list_with_its_origin(node, pack, official, schedule_folder):
     _, summary = node.execute(NAME, name="tiny/fast", save=True).result
     assert "models/ecad_schedules/tiny/fast.json\n" in summary and "my/tiny/fast" in summary
     again = pack.module("nodes.host.paths").schedule_library().load("my/tiny/fast")
@@ -93,13 +82,13 @@ def test_a_saved_import_is_in_the_list_with_its_origin(node, pack, official, sch
     node.execute(NAME, name="tiny/fast", save=True)  # the same again is no error
 
 
-def test_without_save_nothing_is_written(node, official, schedules):
+def test_without_save_nothing_is_written(node, official, schedule_folder):
     node.execute(NAME)
-    assert [] == list(schedules.iterdir())
+    assert [] == list(schedule_folder.iterdir())
 
 
 def test_another_schedule_is_replaced_on_request_only(
-    node, pack, official, inputs, schedules, fora
+    node, pack, official, inputs, schedule_folder, fora
 ):
     module = pack.module("ecad_search.core.schedule_json")
     module.save(fora.resampled(4), inputs / "other.json")
@@ -107,7 +96,7 @@ def test_another_schedule_is_replaced_on_request_only(
     with pytest.raises(pack.module("ecad_search.errors").StorageError, match="exists already"):
         node.execute("other.json", name="mine", save=True)
     node.execute("other.json", name="mine", save=True, overwrite=True)
-    assert 4 == module.load(schedules / "mine.json").steps
+    assert 4 == module.load(schedule_folder / "mine.json").steps
 
 
 def test_the_architecture_can_be_stated_where_it_fits(node, pack, official, inputs):

@@ -14,16 +14,7 @@ LARGEST_TABLE = 20_000  # bytes in every GET /object_info
 
 
 @pytest.fixture
-def folder(comfy, pack, tmp_path, monkeypatch):
-    """An empty models/ecad_schedules."""
-    paths = pack.module("nodes.host.paths")
-    known = comfy.folder_paths.folder_names_and_paths
-    monkeypatch.setitem(known, paths.SCHEDULES.name, ([str(tmp_path)], {".json"}))
-    return tmp_path
-
-
-@pytest.fixture
-def editor(pack, folder):
+def editor(pack, schedule_folder):
     """The class as the executor hands it to execute."""
     prepare = pack.module("nodes.schedule_editor").ScheduleEditor.PREPARE_CLASS_CLONE
     hidden = {"UNIQUE_ID": "7"}
@@ -83,9 +74,11 @@ def test_what_was_painted_goes_out_even_where_the_start_is_gone(editor, schedule
     assert editor.validate_inputs(start="my/gone", edited=text) is True
 
 
-def test_without_edits_the_start_goes_out_as_it_is(editor, schedule_json, scheduled, folder):
+def test_without_edits_the_start_goes_out_as_it_is(
+    editor, schedule_json, scheduled, schedule_folder
+):
     kept = scheduled(info={"objectives": [{"name": "quality", "value": 0.5}]})
-    schedule_json.save(kept, folder / "kept.json")
+    schedule_json.save(kept, schedule_folder / "kept.json")
     (made,) = editor.execute("my/kept").result
     assert kept == made
     assert dict(kept.info) == dict(made.info)
@@ -124,15 +117,17 @@ def test_every_start_of_the_list_can_be_edited(editor, editing):
     ],
 )
 def test_a_start_that_is_none_is_one_sentence_with_advice(
-    editor, pack, schedule_json, scheduled, folder, start, said
+    editor, pack, schedule_json, scheduled, schedule_folder, start, said
 ):
-    schedule_json.save(scheduled(), folder / "half.json")
+    schedule_json.save(scheduled(), schedule_folder / "half.json")
     with pytest.raises(pack.module("ecad_search.errors").EcadError, match=said):
         editor.execute(start)
 
 
-def test_a_start_whose_file_was_changed_is_read_again(editor, schedule_json, scheduled, folder):
-    file = folder / "half.json"
+def test_a_start_whose_file_was_changed_is_read_again(
+    editor, schedule_json, scheduled, schedule_folder
+):
+    file = schedule_folder / "half.json"
     schedule_json.save(scheduled(), file)
     first = editor.fingerprint_inputs(start="my/half", edited="")
     edited = editor.fingerprint_inputs(start="my/half", edited="{}")
@@ -176,21 +171,21 @@ def test_a_broken_text_is_refused_before_anything_runs(
 
 
 def test_a_name_saves_what_was_painted_for_the_cache_loader(
-    editor, pack, schedule_json, scheduled, folder
+    editor, pack, schedule_json, scheduled, schedule_folder
 ):
     painted = scheduled()
     output = editor.execute("new/flux", name=" flux/mine ", edited=schedule_json.dumps(painted))
     loader = pack.module("nodes.cache_loader").CacheLoader.define_schema()
     names = next(slot for slot in loader.inputs if slot.id == "schedule").options
     assert "my/flux/mine" in names
-    found = schedule_json.load(folder / "flux" / "mine.json")
+    found = schedule_json.load(schedule_folder / "flux" / "mine.json")
     assert np.array_equal(painted.compute, found.compute)
     assert "my/flux/mine" == view_of(output)["saved"]
-    assert ["mine.json"] == [file.name for file in (folder / "flux").iterdir()]
+    assert ["mine.json"] == [file.name for file in (schedule_folder / "flux").iterdir()]
 
 
 def test_another_schedule_of_that_name_is_replaced_only_when_allowed(
-    editor, pack, schedule_json, scheduled, folder
+    editor, pack, schedule_json, scheduled, schedule_folder
 ):
     first, other = (schedule_json.dumps(scheduled(seed=seed)) for seed in (1, 2))
     for _ in range(2):  # the same again is no error
@@ -198,22 +193,22 @@ def test_another_schedule_of_that_name_is_replaced_only_when_allowed(
     with pytest.raises(pack.module("ecad_search.errors").StorageError, match="exists already"):
         editor.execute("new/flux", name="mine", edited=other)
     editor.execute("new/flux", name="my/mine.json", overwrite=True, edited=other)
-    assert scheduled(seed=2) == schedule_json.load(folder / "mine.json")
+    assert scheduled(seed=2) == schedule_json.load(schedule_folder / "mine.json")
 
 
 @pytest.mark.parametrize(
     "name", ["../mine", "a/../../b", "con", "/etc/mine", "C:\\mine", ".hidden"]
 )
-def test_names_that_lead_elsewhere_are_refused(editor, pack, folder, name):
+def test_names_that_lead_elsewhere_are_refused(editor, pack, schedule_folder, name):
     with pytest.raises(pack.module("ecad_search.errors").StorageError):
         editor.execute("new/flux", name=name)
-    assert [] == list(folder.parent.glob("*.json")) + list(folder.iterdir())
+    assert [] == list(schedule_folder.parent.glob("*.json")) + list(schedule_folder.iterdir())
 
 
-def test_without_a_name_nothing_is_written(editor, schedule_json, scheduled, folder):
+def test_without_a_name_nothing_is_written(editor, schedule_json, scheduled, schedule_folder):
     output = editor.execute("new/flux", name="  ", edited=schedule_json.dumps(scheduled()))
     assert "saved" not in view_of(output)
-    assert [] == list(folder.iterdir())
+    assert [] == list(schedule_folder.iterdir())
 
 
 # --- what the browser is told --------------------------------------------------------------------
@@ -307,10 +302,10 @@ def test_a_route_takes_only_a_number_of_steps(editing, pack, steps):
         editing.start_view("new/flux", steps)
 
 
-def test_a_start_that_cannot_be_read_tells_no_path(editing, pack, folder):
-    (folder / "broken.json").write_text("{}")
+def test_a_start_that_cannot_be_read_tells_no_path(editing, pack, schedule_folder):
+    (schedule_folder / "broken.json").write_text("{}")
     with pytest.raises(pack.module("ecad_search.errors").ScheduleError) as caught:
         editing.start_view("my/broken", "0")
     told = editing.without_path("my/broken", str(caught.value))
-    assert str(folder) in str(caught.value)
-    assert str(folder) not in told and "'my/broken'" in told
+    assert str(schedule_folder) in str(caught.value)
+    assert str(schedule_folder) not in told and "'my/broken'" in told

@@ -16,15 +16,6 @@ STEPS = 6
 
 
 @pytest.fixture
-def folder(comfy, pack, tmp_path, monkeypatch):
-    """An empty models/ecad_schedules."""
-    paths = pack.module("nodes.host.paths")
-    known = comfy.folder_paths.folder_names_and_paths
-    monkeypatch.setitem(known, paths.SCHEDULES.name, ([str(tmp_path)], {".json"}))
-    return tmp_path
-
-
-@pytest.fixture
 def node(pack):
     """`node("cache_loader", "CacheLoader")`: the class as the executor hands it to execute."""
 
@@ -99,10 +90,10 @@ def schedule(pack, tiny_pixart):
 
 
 @pytest.fixture
-def saved(pack, folder, schedule):
+def saved(pack, schedule_folder, schedule):
     """A schedule in models/ecad_schedules, listed as 'my/half'."""
     half = schedule(2)
-    pack.module("ecad_search.core.schedule_json").save(half, folder / "half.json")
+    pack.module("ecad_search.core.schedule_json").save(half, schedule_folder / "half.json")
     return half
 
 
@@ -127,12 +118,14 @@ def options_of(node_class, name):
 # --- ECAD Cache Loader ---------------------------------------------------------------------------
 
 
-def test_the_list_shows_built_in_schedules_first_and_a_new_file_after_r(node, saved, folder):
+def test_the_list_shows_built_in_schedules_first_and_a_new_file_after_r(
+    node, saved, schedule_folder
+):
     loader = node("cache_loader", "CacheLoader")
     names = options_of(loader, "schedule")
     assert "pixart/fora-2-20-steps" in names
     assert "my/half" == names[-1]
-    (folder / "zz.json").write_text((folder / "half.json").read_text())
+    (schedule_folder / "zz.json").write_text((schedule_folder / "half.json").read_text())
     assert ["my/half", "my/zz"] == options_of(loader, "schedule")[-2:]
 
 
@@ -183,21 +176,21 @@ def test_an_unknown_schedule_is_one_sentence_with_advice(node, saved):
 
 
 @pytest.mark.parametrize("name", ["../secret", "my/../../etc", "", "my/", "C:\\x", "my/con"])
-def test_names_that_lead_elsewhere_are_refused(node, folder, name):
+def test_names_that_lead_elsewhere_are_refused(node, schedule_folder, name):
     assert isinstance(node("cache_loader", "CacheLoader").validate_inputs(schedule=name), str)
 
 
-def test_a_broken_file_is_refused_before_anything_runs(node, folder):
-    (folder / "broken.json").write_text('{"format": "ecad-schedule", "version": 1}')
+def test_a_broken_file_is_refused_before_anything_runs(node, schedule_folder):
+    (schedule_folder / "broken.json").write_text('{"format": "ecad-schedule", "version": 1}')
     answer = node("cache_loader", "CacheLoader").validate_inputs(schedule="my/broken")
     assert "broken.json" in answer
 
 
-def test_an_edited_file_is_loaded_again(node, saved, folder):
+def test_an_edited_file_is_loaded_again(node, saved, schedule_folder):
     loader = node("cache_loader", "CacheLoader")
     first = loader.fingerprint_inputs(schedule="my/half", model=None)
     assert first == loader.fingerprint_inputs(schedule="my/half", model=None)
-    file = folder / "half.json"
+    file = schedule_folder / "half.json"
     file.write_text(file.read_text() + "\n")
     assert first != loader.fingerprint_inputs(schedule="my/half", model=None)
     assert "" == loader.fingerprint_inputs(schedule="my/gone")
@@ -336,9 +329,9 @@ def test_the_compare_switch_gives_the_cached_picture_and_shows_the_uncached_one(
 
 
 def test_comparing_an_all_compute_schedule_finds_no_difference(
-    node, pack, folder, schedule, tiny_pixart, conditioning, sample, told, temp
+    node, pack, schedule_folder, schedule, tiny_pixart, conditioning, sample, told, temp
 ):
-    pack.module("ecad_search.core.schedule_json").save(schedule(1), folder / "all.json")
+    pack.module("ecad_search.core.schedule_json").save(schedule(1), schedule_folder / "all.json")
     loader = node("cache_loader", "CacheLoader")
     both = loader.execute(tiny_pixart(), "my/all", compare=True, vae=PlainVae()).result[0]
     two = torch.ones(2, 4, 36, 36)
@@ -350,10 +343,10 @@ def test_comparing_an_all_compute_schedule_finds_no_difference(
 
 
 def test_regional_prompts_and_masks_compare_alike(
-    node, pack, folder, schedule, tiny_pixart, conditioning, sample, told, temp
+    node, pack, schedule_folder, schedule, tiny_pixart, conditioning, sample, told, temp
 ):
     """What the first sampling makes of prompts and masks must not reach the second."""
-    pack.module("ecad_search.core.schedule_json").save(schedule(1), folder / "all.json")
+    pack.module("ecad_search.core.schedule_json").save(schedule(1), schedule_folder / "all.json")
     loader, vae = node("cache_loader", "CacheLoader"), PlainVae()
     both = loader.execute(tiny_pixart(), "my/all", True, compare=True, vae=vae).result[0]
     area = [[c, {**d, "area": ("percentage", 0.5, 1.0, 0.0, 0.5)}] for c, d in conditioning(3)]
@@ -481,16 +474,18 @@ def test_an_entry_fits_exactly_the_models_that_its_schedule_fits(listing, pack, 
     assert "pixart:blocks=10:" == fits_key(demo)  # web/js/connected_model.mjs knows it by this
 
 
-def test_a_changed_file_is_read_again_and_a_broken_one_says_why(listing, folder, schedule, pack):
+def test_a_changed_file_is_read_again_and_a_broken_one_says_why(
+    listing, schedule_folder, schedule, pack
+):
     assert STEPS == listing()["my/half"]["steps"]
     save = pack.module("ecad_search.core.schedule_json").save
-    save(schedule(2, steps=9), folder / "half.json")
-    (folder / "broken.json").write_text('{"format": "ecad-schedule", "version": 1}')
+    save(schedule(2, steps=9), schedule_folder / "half.json")
+    (schedule_folder / "broken.json").write_text('{"format": "ecad-schedule", "version": 1}')
     entries = listing()
     assert 9 == entries["my/half"]["steps"]
     assert "my/broken" in entries["my/broken"]["error"]
-    assert str(folder) not in json.dumps(entries)
-    (folder / "broken.json").unlink()
+    assert str(schedule_folder) not in json.dumps(entries)
+    (schedule_folder / "broken.json").unlink()
     assert "my/broken" not in listing()
 
 
@@ -554,20 +549,22 @@ def test_a_wish_that_cannot_be_met_says_what_can(node, pack, front):
         node("pick_from_front", "PickFromFront").execute(front, "target speed-up", 50.0)
 
 
-def test_a_saved_schedule_is_in_the_list(node, folder, schedule, said):
+def test_a_saved_schedule_is_in_the_list(node, schedule_folder, schedule, said):
     shown = node("save_schedule", "SaveSchedule").execute(schedule(3), "tiny/third", False).ui
     assert "my/tiny/third" in shown["text"][0]
-    assert (folder / "tiny" / "third.json").is_file()
+    assert (schedule_folder / "tiny" / "third.json").is_file()
     assert "my/tiny/third" == options_of(node("cache_loader", "CacheLoader"), "schedule")[-1]
     assert said and "7" == said[0][0]
 
 
-def test_the_saved_file_carries_the_name_it_is_listed_by(node, folder, schedule):
+def test_the_saved_file_carries_the_name_it_is_listed_by(node, schedule_folder, schedule):
     node("save_schedule", "SaveSchedule").execute(schedule(3), "my/third.json", False)
-    assert "third" == json.loads((folder / "third.json").read_text())["name"]
+    assert "third" == json.loads((schedule_folder / "third.json").read_text())["name"]
 
 
-def test_saving_twice_is_no_error_but_replacing_another_schedule_is(node, pack, folder, schedule):
+def test_saving_twice_is_no_error_but_replacing_another_schedule_is(
+    node, pack, schedule_folder, schedule
+):
     save = node("save_schedule", "SaveSchedule").execute
     save(schedule(2), "mine", False)
     save(schedule(2), "mine", False)
@@ -578,10 +575,10 @@ def test_saving_twice_is_no_error_but_replacing_another_schedule_is(node, pack, 
 
 
 @pytest.mark.parametrize("name", ["../out", "/tmp/x", "a/../../b", "con", "x" * 300, "a\\b"])
-def test_a_schedule_is_never_saved_outside_its_folder(node, pack, folder, schedule, name):
+def test_a_schedule_is_never_saved_outside_its_folder(node, pack, schedule_folder, schedule, name):
     with pytest.raises(pack.module("ecad_search.errors").StorageError):
         node("save_schedule", "SaveSchedule").execute(schedule(2), name, True)
-    assert [] == list(folder.iterdir())
+    assert [] == list(schedule_folder.iterdir())
 
 
 def test_a_schedule_needs_a_name_to_be_saved(node):
