@@ -7,6 +7,7 @@ from __future__ import annotations
 BENCHMARKS = {
     "bookkeeping": "devtools.bench_bookkeeping",
     "engine": "devtools.bench_engine",
+    "import": "devtools.bench_import",
     "latency": "devtools.bench_latency",
     "peers": "devtools.bench_peers",
     "quick": "devtools.bench_quick",
