@@ -1,13 +1,16 @@
-"""locales/, where ComfyUI finds the nodes' names and tooltips in the reader's language.
+"""The nodes and what the page says, in the reader's language.
 
-Its files are written from the schemas of the nodes and from devtools/translations, which has a
-translation for each English text. A text that was changed so has none any more, and is found.
+ComfyUI finds the nodes' names and tooltips in locales/, our scripts their own texts in
+web/js/translations.mjs. Both are written from the English ones, in the schemas of the nodes and
+in the scripts, and from devtools/translations, which has a translation for each of them. A text
+that was changed so has none any more, and is found.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +20,18 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCALES = ROOT / "locales"
 TRANSLATIONS = ROOT / "devtools" / "translations"
 LANGUAGES = ("zh", "ja")  # beside en; ComfyUI's names for them
+SCRIPTS = ROOT / "web" / "js"
+WORDS, MODULE = "words.mjs", "translations.mjs"  # the scripts that ask for nothing
+LITERALS = {"say": 1, "sayCount": 2}  # functions of words.mjs -> texts that they are called with
+LITERAL = r'"(?:[^"\\\n]|\\.)*"'
+TEXT = rf"{LITERAL}(?:\s*\+\s*{LITERAL})*"
+CALL = re.compile(rf"(?<![\w.])({'|'.join(LITERALS)})\(\s*({TEXT})?(?:,\s*({TEXT}))?")
+MODULE_HEAD = """\
+// @ts-check
+/** Written by `python3 dev.py locales`: change devtools/translations instead. */
+
+/** Language -> English text -> its translation. @type {Record<string, Record<string, string>>} */
+export const TRANSLATIONS = """
 
 Texts = dict[str, Any]  # names of ComfyUI's -> text or Texts
 Table = dict[str, str]  # English text -> its translation
@@ -57,6 +72,43 @@ def texts(content: Texts) -> Iterator[str]:
             yield value
 
 
+def calls(code: str, name: str = "the script") -> Iterator[tuple[list[str], str]]:
+    """The texts of each call of `say` and its like, and the code that follows them in the call."""
+    for call in CALL.finditer(code):
+        written_texts = [text for text in call.groups()[1:] if text is not None]
+        if len(written_texts) != LITERALS[call[1]]:
+            raise ValueError(
+                f"{name} calls {call[0].strip()!r} with something else than a text in double "
+                "quotes; write the text out, so that it can be found and translated."
+            )
+        parts = [re.findall(LITERAL, text) for text in written_texts]
+        rest = code[call.end() : code.find(";", call.end())]
+        yield ["".join(map(json.loads, literals)) for literals in parts], rest
+
+
+def page_texts() -> list[str]:
+    """All that the page says, in English."""
+    scripts = sorted([*SCRIPTS.glob("*.js"), *SCRIPTS.glob("*.mjs")])
+    found = [
+        text
+        for script in scripts
+        if script.name not in (WORDS, MODULE)
+        for texts_of_call, _ in calls(script.read_text(encoding="utf-8"), script.name)
+        for text in texts_of_call
+    ]
+    return list(dict.fromkeys(found))
+
+
+def page_module(tables: Mapping[str, Mapping[str, str]]) -> str:
+    """The script with the page's translations; `tables` by language."""
+    wanted = page_texts()
+    content = {
+        language: {text: table[text] for text in wanted if table.get(text)}
+        for language, table in tables.items()
+    }
+    return f"{MODULE_HEAD}{written(content).rstrip()};\n"
+
+
 def translated(content: Texts, table: Mapping[str, str]) -> Texts:
     """`content` in the language of `table`; without the texts that it lacks, which stay English."""
     found: Texts = {}
@@ -82,21 +134,28 @@ def written(content: Mapping[str, Any]) -> str:
 
 
 def write(schemas: Iterable[Any]) -> dict[str, list[str]]:
-    """Write all of locales/ and bring the tables up to date; language -> texts it still lacks."""
+    """Write all of locales/ and the page's translations, and bring the tables up to date.
+
+    Returns language -> texts it still lacks.
+    """
     files = english(schemas)
-    wanted = list(dict.fromkeys(text for content in files.values() for text in texts(content)))
+    of_nodes = [text for content in files.values() for text in texts(content)]
+    wanted = list(dict.fromkeys([*of_nodes, *page_texts()]))
     missing: dict[str, list[str]] = {}
+    tables: dict[str, Table] = {}
     for language in ("en", *LANGUAGES):
         table = {text: text for text in wanted}
         if language != "en":
             table = completed(table_of(language), wanted)
             path = TRANSLATIONS / f"{language}.json"
             path.write_text(written(table), encoding="utf-8", newline="\n")
+            tables[language] = table
             missing[language] = [text for text, translation in table.items() if not translation]
         (LOCALES / language).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             path = LOCALES / language / name
             path.write_text(written(translated(content, table)), encoding="utf-8", newline="\n")
+    (SCRIPTS / MODULE).write_text(page_module(tables), encoding="utf-8", newline="\n")
     return missing
 
 

@@ -70,8 +70,9 @@ def test_a_locale_is_what_the_translations_say(english, language, table, name):
     assert locales.translated(english[name], table) == load(language, name), HOW
 
 
-def test_every_text_of_the_nodes_is_translated_and_no_other(english, table):
+def test_every_text_of_the_nodes_and_the_page_is_translated_and_no_other(english, table):
     wanted = {text for content in english.values() for text in locales.texts(content)}
+    wanted |= set(locales.page_texts())
     assert (set(), set()) == (wanted - set(table), set(table) - wanted), HOW
     assert [] == [text for text, translation in table.items() if not translation.strip()]
 
@@ -108,9 +109,11 @@ def test_nodes_are_called_in_a_sentence_what_they_are_called(schemas, table):
                 rest = rest.replace(name, "")
 
 
-def test_the_page_reads_no_text_as_a_pattern(table):
-    """Its translator takes these four for variables, links and plurals."""
-    assert [] == [text for pair in table.items() for text in pair if set("{}@|") & set(text)]
+def test_the_page_reads_no_text_of_the_nodes_as_a_pattern(english, table):
+    """ComfyUI's translator takes these four for variables, links and plurals."""
+    texts = {text for content in english.values() for text in locales.texts(content)}
+    pairs = [(text, table[text]) for text in texts]
+    assert [] == [text for pair in pairs for text in pair if set("{}@|") & set(text)]
 
 
 def test_the_host_serves_the_locales(comfy, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import { api } from "../../../scripts/api.js";
 import { element } from "./dom.mjs";
 import { placeOn, surfaceOn } from "./surface.mjs";
 import { themeOf } from "./theme.mjs";
+import { say } from "./words.mjs";
 
 /**
  * @typedef {{filename: string, subfolder: string, type: string}} FileName
@@ -22,15 +23,13 @@ import { themeOf } from "./theme.mjs";
  */
 
 const GAINS = [1, 4, 16];
-const GONE =
-  "The pictures are gone: ComfyUI empties its temporary folder when it starts. Queue again.";
 
 export class CompareView {
   /**
    * @param {AbortSignal} signal ends it
    * @param {{names?: [string, string]}} [options] what the pictures and their references are called
    */
-  constructor(signal, { names = ["image", "reference"] } = {}) {
+  constructor(signal, { names = [say("image"), say("reference")] } = {}) {
     this.signal = signal;
     this.names = names;
     /** @type {Pair[]} */
@@ -49,7 +48,9 @@ export class CompareView {
     this.canvas = element("canvas");
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "slider");
-    this.canvas.setAttribute("aria-label", `${names[1]} to the left, ${names[0]} to the right`);
+    const [right, left] = names;
+    const sides = say("{left} to the left, {right} to the right", { left, right });
+    this.canvas.setAttribute("aria-label", sides);
     this.facts = element("div", "ecad-line ecad-soft");
     const button = (/** @type {string} */ words, /** @type {() => void} */ press) => {
       const made = element("button", "", [words]);
@@ -57,12 +58,12 @@ export class CompareView {
       made.addEventListener("click", press, { signal });
       return made;
     };
-    this.sliderButton = button("Slider", () => this.setMode("slider"));
-    this.differenceButton = button("Difference", () => this.setMode("difference"));
+    this.sliderButton = button(say("Slider"), () => this.setMode("slider"));
+    this.differenceButton = button(say("Difference"), () => this.setMode("difference"));
     this.gainButton = button("", () => this.nextGain());
-    this.gainButton.title = "By what the differences are multiplied";
+    this.gainButton.title = say("By what the differences are multiplied");
     this.nextButton = button("", () => this.turn(1));
-    this.nextButton.title = "The next picture";
+    this.nextButton.title = say("The next picture");
     this.element = element("div", "ecad-compare", [
       this.facts,
       element("div", "ecad-pictures", [this.canvas]),
@@ -114,7 +115,7 @@ export class CompareView {
     const figures = [`PSNR ${psnr.toFixed(1)} dB`];
     if (ssim != null) figures.push(`SSIM ${ssim.toFixed(4)}`);
     this.facts.textContent = `${this.names[1]} | ${this.names[0]} · ${figures.join(" · ")}`;
-    this.facts.title = "How alike the two are; it says nothing of which is better";
+    this.facts.title = say("How alike the two are; it says nothing of which is better");
     this.nextButton.textContent = `${this.at + 1} / ${count} ›`;
     this.nextButton.hidden = count < 2;
     this.element.dataset.at = String(this.at);
@@ -133,7 +134,9 @@ export class CompareView {
       this.element.dataset.loaded = pair.image.filename;
     } catch {
       if (pair !== this.pairs[this.at]) return;
-      this.problem = GONE;
+      this.problem = say(
+        "The pictures are gone: ComfyUI empties its temporary folder when it starts. Queue again.",
+      );
     }
     this.surface.redraw();
   }
@@ -199,7 +202,8 @@ export class CompareView {
     if (this.mode === "difference") {
       this.difference ??= differenceOf(this.loaded, this.gain);
       context.drawImage(this.difference, ...place);
-      drawBadge(context, `difference ${this.gain}x`, left + 6, top + 6, "left");
+      const badge = say("difference {gain}x", { gain: this.gain });
+      drawBadge(context, badge, left + 6, top + 6, "left");
       this.element.dataset.drawn = `difference ${this.gain}`;
       return;
     }
@@ -299,6 +303,10 @@ function drawBadge(context, text, x, y, align) {
   context.fillText(text, left + 5, y + 8.5);
 }
 
+/** What stays on one line: a word, or a Chinese or Japanese character and marks that end with it. */
+const UNBROKEN =
+  /(?:[\u3000-\u9fff\uff00-\uffef]|[^\s\u3000-\u9fff\uff00-\uffef]+)[\u3001\u3002\u300d\u30fc\uff01-\uff5e]*\s*/g;
+
 /**
  * @param {CanvasRenderingContext2D} context
  * @param {string} text
@@ -313,12 +321,12 @@ function drawText(context, text, colour, width, height) {
   context.textBaseline = "middle";
   /** @type {string[]} */
   const lines = [""];
-  for (const word of text.split(" ")) {
-    const longer = `${lines[lines.length - 1]} ${word}`.trim();
-    if (context.measureText(longer).width <= width - 12) lines[lines.length - 1] = longer;
-    else lines.push(word);
+  for (const part of text.match(UNBROKEN) ?? []) {
+    const longer = lines[lines.length - 1] + part;
+    if (context.measureText(longer.trim()).width <= width - 12) lines[lines.length - 1] = longer;
+    else lines.push(part);
   }
   lines.forEach((line, i) =>
-    context.fillText(line, width / 2, height / 2 + (i - (lines.length - 1) / 2) * 15),
+    context.fillText(line.trim(), width / 2, height / 2 + (i - (lines.length - 1) / 2) * 15),
   );
 }

@@ -3,6 +3,7 @@
 
 import { boxOf, drawMap, drawSteps, panelsOf, spotAt, spotLines } from "./schedule_map.mjs";
 import { percent } from "./wording.mjs";
+import { say } from "./words.mjs";
 
 /** @typedef {import("./schedule_bits.mjs").ScheduleBits} ScheduleBits */
 /** @typedef {import("./schedule_map.mjs").Panel} Panel */
@@ -139,8 +140,8 @@ export function zoneLines(bits, zone, { useless, every }) {
   if (isCell(zone)) {
     const lines = spotLines(bits, zone);
     const index = bits.indexOf(zone.step, zone.group, zone.block, zone.component);
-    if (zone.step === 0 && !bits.bits[index]) lines[0] = "must compute: nothing is stored yet";
-    if (useless?.[index]) lines.push("computed, but changes nothing");
+    if (zone.step === 0 && !bits.bits[index]) lines[0] = say("must compute: nothing is stored yet");
+    if (useless?.[index]) lines.push(say("computed, but changes nothing"));
     return lines;
   }
   const { step, group, block, component } = zone;
@@ -148,22 +149,18 @@ export function zoneLines(bits, zone, { useless, every }) {
   const blocks = name.replaceAll("_", " ");
   const words = [
     component === ALL ? "" : parts[component],
-    block === ALL ? blocks && `all ${blocks}` : `${blocks} ${block}`,
-    step === ALL ? "all steps" : `step ${step}`,
+    block === ALL ? blocks && say("all {blocks}", { blocks }) : `${blocks} ${block}`,
+    step === ALL ? say("all steps") : say("step {n}", { n: step }),
   ];
   const indexes = indexesOf(bits, zone);
   const share = indexes.reduce((n, i) => n + bits.bits[i], 0) / indexes.length;
-  const verb = clickedValue(bits, zone) ? "compute" : "reuse";
-  const click = step === 0 && share === 1 ? "the first step always computes" : `click: ${verb}`;
-  const lines = [words.filter(Boolean).join(" · "), `${percent(share)} computed · ${click}`];
-  if (step === ALL && block === ALL) lines.push(`Shift-click: compute at every ${nth(every)} step`);
+  const does = clickedValue(bits, zone) ? say("click: compute") : say("click: reuse");
+  const click = step === 0 && share === 1 ? say("the first step always computes") : does;
+  const computed = say("{share} computed", { share: percent(share) });
+  const lines = [words.filter(Boolean).join(" · "), `${computed} · ${click}`];
+  if (step === ALL && block === ALL)
+    lines.push(say("Shift-click: compute every {n} steps", { n: every }));
   return lines;
-}
-
-/** @param {number} n 2 -> "2nd" */
-function nth(n) {
-  const ending = [11, 12, 13].includes(n % 100) ? undefined : ["th", "st", "nd", "rd"][n % 10];
-  return `${n}${ending ?? "th"}`;
 }
 
 /**

@@ -7,6 +7,7 @@ import { EditHistory } from "./edit_history.mjs";
 import { pathsOf, rootGraph } from "./graph_places.mjs";
 import { putOnNode } from "./node_widget.mjs";
 import { ScheduleEditor } from "./schedule_editor.mjs";
+import { say } from "./words.mjs";
 
 /** @typedef {import("./stored_views.mjs").View} View */
 
@@ -42,7 +43,7 @@ export class EditorHolder {
         this.editor.fail(detail.exception_message);
     };
     api.addEventListener("execution_error", onError, { signal });
-    const onStop = () => this.editor.fail("Stopped before it ran.");
+    const onStop = () => this.editor.fail(say("Stopped before it ran."));
     api.addEventListener("execution_interrupted", onStop, { signal });
   }
 

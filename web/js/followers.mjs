@@ -2,6 +2,7 @@
 /** Adds the nodes that use one schedule of a front, wired to the search that found it. */
 
 import { app } from "../../../scripts/app.js";
+import { say } from "./words.mjs";
 
 const GAP = 60;
 
@@ -18,8 +19,10 @@ export function addApply(search, point) {
   const source = sourceOf(search, "model");
   if (source) source.node.connect(source.slot, added.last, "model");
   tell(
-    `Apply ECAD Schedule was added for ${point.name}.`,
-    source ? "Wire its model to your sampler." : "Wire your model through it, to your sampler.",
+    say("Apply ECAD Schedule was added for {schedule}.", { schedule: point.name }),
+    source
+      ? say("Wire its model to your sampler.")
+      : say("Wire your model through it, to your sampler."),
   );
 }
 
@@ -32,7 +35,10 @@ export function addSave(search, point) {
   const added = addPick(search, point, "ECAD_SaveSchedule");
   if (!added) return;
   setWidget(added.last, "name", fileName(point));
-  tell(`Save ECAD Schedule was added for ${point.name}.`, "Queue the workflow to write the file.");
+  tell(
+    say("Save ECAD Schedule was added for {schedule}.", { schedule: point.name }),
+    say("Queue the workflow to write the file."),
+  );
 }
 
 /**

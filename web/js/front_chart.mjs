@@ -2,6 +2,7 @@
 /** Draws a front: quality against cost, with the uncached run and the hand-made schedules. */
 
 import { signed, ticks } from "./wording.mjs";
+import { say } from "./words.mjs";
 
 /** @typedef {import("./theme.mjs").Theme} Theme */
 
@@ -66,7 +67,7 @@ class Axes {
     this.low = low - margin;
     this.high = high + margin;
     const timed = points.some((p) => p.seconds != null);
-    this.unit = timed ? "times faster, predicted" : "times fewer MACs";
+    this.unit = timed ? say("times faster, predicted") : say("times fewer MACs");
   }
 
   /** @param {number} cost */
@@ -172,7 +173,7 @@ function drawGrid(context, axes, theme) {
   context.translate(7, (axes.top + axes.bottom) / 2);
   context.rotate(-Math.PI / 2);
   context.textBaseline = "middle";
-  context.fillText("quality", 0, 0);
+  context.fillText(say("quality"), 0, 0);
   context.restore();
   context.strokeStyle = theme.softInk;
   if (axes.low < 0 && axes.high > 0) {

@@ -3,6 +3,7 @@
 
 import { element } from "./dom.mjs";
 import { percent, spokenBytes } from "./wording.mjs";
+import { say, sayCount } from "./words.mjs";
 
 /**
  * @typedef {object} RunData one sampling
@@ -85,14 +86,19 @@ export class RunReport {
  * @param {RunData | null} run
  */
 function titleOf(state, run) {
-  const held = state.planned_bytes ? `, holds up to ${spokenBytes(state.planned_bytes)}` : "";
-  if (state.state === "running") return `Sampling${held}`;
+  const { planned_bytes: planned, step = 0, steps = 0 } = state;
+  if (state.state === "running")
+    return planned
+      ? say("Sampling, holds up to {bytes}", { bytes: spokenBytes(planned) })
+      : say("Sampling");
   if (state.state === "comparing")
-    return `Sampling once more, uncached: step ${state.step} of ${state.steps}`;
+    return say("Sampling once more, uncached: step {step} of {steps}", { step, steps });
   if (!run) return "";
   const same = (state.runs ?? []).filter(({ prompt_id }) => prompt_id && prompt_id === run.prompt_id);
-  const which = run.schedule ? `Last run, ${run.schedule}` : "Last run";
-  return same.length > 1 ? `${which}: sampling ${same.length} of this queue` : which;
+  const { schedule } = run;
+  const which = schedule ? say("Last run, {schedule}", { schedule }) : say("Last run");
+  if (same.length < 2) return which;
+  return say("{which}: sampling {n} of this queue", { which, n: same.length });
 }
 
 /**
@@ -104,30 +110,53 @@ export function figuresOf(run) {
   const count = (/** @type {number} */ n) => `${n.toLocaleString("en")} (${percent(n / cells)})`;
   /** @type {[string, string, string][]} */
   const figures = [
-    ["computed", count(run.computed), "Components computed, counted once for each model call"],
-    ["reused", count(run.reused), "Components whose stored output was reused"],
+    [
+      say("computed"),
+      count(run.computed),
+      say("Components computed, counted once for each model call"),
+    ],
+    [say("reused"), count(run.reused), say("Components whose stored output was reused")],
   ];
   if (run.forced)
     figures.push([
-      "forced",
+      say("forced"),
       count(run.forced),
-      "Computed though the schedule says reuse: nothing usable was stored",
+      say("Computed though the schedule says reuse: nothing usable was stored"),
     ]);
-  const uncached = run.uncached_seconds;
+  const time = seconds(run.seconds);
+  const uncached = run.uncached_seconds == null ? "" : seconds(run.uncached_seconds);
   figures.push([
-    "time",
-    `${seconds(run.seconds)}${uncached == null ? "" : `, uncached ${seconds(uncached)}`}`,
-    "Of the sampling alone, without text encoder and VAE",
+    say("time"),
+    uncached ? say("{time}, uncached {uncached}", { time, uncached }) : time,
+    say("Of the sampling alone, without text encoder and VAE"),
   ]);
   const real = run.speedup == null ? "?" : `${run.speedup.toFixed(2)}x`;
+  const predicted = `${run.macs_speedup.toFixed(2)}x`;
+  const alone = `${run.expected_speedup.toFixed(2)}x`;
   figures.push([
-    "speed-up",
-    `${uncached == null ? "about " : ""}${real} of ${run.macs_speedup.toFixed(2)}x predicted`,
-    `${uncached == null ? "Estimated from this run's own evaluations" : "Measured against the uncached sampling"}; ` +
-      `predicted by the MACs it executed. The schedule alone: ${run.expected_speedup.toFixed(2)}x`,
+    say("speed-up"),
+    uncached
+      ? say("{real} of {predicted} predicted", { real, predicted })
+      : say("about {real} of {predicted} predicted", { real, predicted }),
+    uncached
+      ? say(
+          "Measured against the uncached sampling; predicted by the MACs it executed. " +
+            "The schedule alone: {alone}",
+          { alone },
+        )
+      : say(
+          "Estimated from this run's own evaluations; predicted by the MACs it executed. " +
+            "The schedule alone: {alone}",
+          { alone },
+        ),
   ]);
-  const planned = run.planned_bytes ? ` of ${spokenBytes(run.planned_bytes)} planned` : "";
-  figures.push(["cache peak", `${spokenBytes(run.peak_bytes)}${planned}`, "Stored outputs at once"]);
+  const peak = spokenBytes(run.peak_bytes);
+  const planned = run.planned_bytes ? spokenBytes(run.planned_bytes) : "";
+  figures.push([
+    say("cache peak"),
+    planned ? say("{peak} of {planned} planned", { peak, planned }) : peak,
+    say("Stored outputs at once"),
+  ]);
   return figures;
 }
 
@@ -135,13 +164,23 @@ export function figuresOf(run) {
 function notesOf(run) {
   const notes = [...run.messages];
   if (run.steps !== run.schedule_steps)
-    notes.unshift(`${run.steps} steps run on a schedule of ${run.schedule_steps}.`);
-  if (run.bypassed_calls) notes.push(`${run.bypassed_calls} extra model calls left uncached.`);
+    notes.unshift(
+      say("{ran} steps run on a schedule of {made}.", { ran: run.steps, made: run.schedule_steps }),
+    );
+  if (run.bypassed_calls)
+    notes.push(
+      sayCount(
+        "{n} extra model call left uncached.",
+        "{n} extra model calls left uncached.",
+        run.bypassed_calls,
+      ),
+    );
   return notes;
 }
 
 /** @param {number} value 0.42 -> "0.42 s", 12.3 -> "12.3 s", 200 -> "200 s" */
-const seconds = (value) => `${value.toFixed(value < 1 ? 2 : value < 100 ? 1 : 0)} s`;
+const seconds = (value) =>
+  say("{n} s", { n: value.toFixed(value < 1 ? 2 : value < 100 ? 1 : 0) });
 
 /**
  * @param {string} kind

@@ -7,6 +7,7 @@ import { drawMap, drawSteps, panelsOf, spotAt, spotLines } from "./schedule_map.
 import { drawTip, placeOn, surfaceOn } from "./surface.mjs";
 import { themeOf } from "./theme.mjs";
 import { percent, spokenBytes } from "./wording.mjs";
+import { say, sayCount } from "./words.mjs";
 
 /** @typedef {import("./schedule_bits.mjs").ScheduleData} ScheduleData */
 
@@ -37,7 +38,7 @@ export class ScheduleBox {
     this.legend = element("div", "ecad-legend");
     const head = element("button", "ecad-head", [this.arrow, this.title, sparkline]);
     head.type = "button";
-    head.title = "Show or hide the schedule: steps across, blocks down";
+    head.title = say("Show or hide the schedule: steps across, blocks down");
     this.map = element("div", "ecad-map", [map]);
     this.body = element("div", "ecad-schedule", [this.facts, this.map, this.legend, this.origin]);
     this.element = element("div", "ecad-schedule", [head, this.body]);
@@ -73,7 +74,8 @@ export class ScheduleBox {
     this.shares = this.bits.byStep();
     this.hover = null;
     this.title.textContent = data.name || data.key;
-    this.title.title = `${data.name}\n${data.model}, key ${data.key}`;
+    const { model, key } = data;
+    this.title.title = `${data.name}\n${say("{model}, key {key}", { model, key })}`;
     this.facts.textContent = this.facts.title = factsOf(data);
     const origin = data.origin ?? [];
     this.origin.textContent = origin.join(" · ");
@@ -87,8 +89,8 @@ export class ScheduleBox {
   redraw() {
     const theme = this.theme();
     this.legend.replaceChildren(
-      swatch("computed", theme.components[0]),
-      swatch("reused", theme.faint),
+      swatch(say("computed"), theme.components[0]),
+      swatch(say("reused"), theme.faint),
       ...Object.entries(this.data?.payload ?? {}).map(([name, kind]) => `${name}: ${kind}`),
     );
     this.sparkline.redraw();
@@ -136,10 +138,14 @@ export class ScheduleBox {
 
 /** @param {ScheduleData} data */
 export function factsOf(data) {
-  const facts = [`${data.steps} steps`, `${percent(data.computed)} computed`];
-  if (data.speedup) facts.push(`${data.speedup.toFixed(2)}x fewer MACs`);
-  if (data.bytes != null) facts.push(`${spokenBytes(data.bytes)} held per prompt`);
-  if (data.native) facts.push(`at ${data.native[0]} px`);
+  const facts = [
+    sayCount("{n} step", "{n} steps", data.steps),
+    say("{share} computed", { share: percent(data.computed) }),
+  ];
+  if (data.speedup) facts.push(say("{times}x fewer MACs", { times: data.speedup.toFixed(2) }));
+  if (data.bytes != null)
+    facts.push(say("{bytes} held per prompt", { bytes: spokenBytes(data.bytes) }));
+  if (data.native) facts.push(say("at {pixels} px", { pixels: data.native[0] }));
   return facts.join(" · ");
 }
 

@@ -6,6 +6,7 @@ import { element } from "./dom.mjs";
 import { drawnByVue } from "./node_widget.mjs";
 import { allNames, haveNames, labelOf, namedEntry, onNames, viewOf } from "./schedule_names.mjs";
 import { grouped, pickSchedule } from "./schedule_picker.mjs";
+import { say } from "./words.mjs";
 
 const WIDGET = "schedule";
 const EDGE = 40; // of the classic combo: its arrows
@@ -21,7 +22,7 @@ export class ScheduleChoice {
     this.node = node;
     this.signal = signal;
     this.onChange = onChange;
-    const button = element("button", "", ["Choose a schedule"]);
+    const button = element("button", "", [say("Choose a schedule")]);
     button.type = "button";
     button.addEventListener("click", () => this.open(), { signal });
     this.note = element("div", "ecad-notes");
@@ -38,6 +39,7 @@ export class ScheduleChoice {
       return answer;
     };
     this.widget.options.getOptionLabel = labelOf;
+    this.widget.options.optionLabel = labelOf; // what older pages with Nodes 2.0 call it
     const click = this.widget.onClick;
     if (click)
       this.widget.onClick = (/** @type {any} */ given) => {
@@ -93,14 +95,18 @@ export class ScheduleChoice {
     const { entry } = this;
     if (!this.value) return "";
     if (!entry)
-      return (
-        `Not installed: ${this.value}. Copy its file to models/ecad_schedules and press R, or ` +
-        "choose another."
+      return say(
+        "Not installed: {name}. Copy its file to models/ecad_schedules and press R, or choose " +
+          "another.",
+        { name: this.value },
       );
     if (entry.error) return entry.error;
     const met = metModel(this.node);
     if (met && entry.fits !== null && entry.fits !== met.fits)
-      return `Made for ${entry.group}; the connected model is ${met.model}.`;
+      return say("Made for {made}; the connected model is {model}.", {
+        made: entry.group,
+        model: met.model,
+      });
     return "";
   }
 

@@ -2,6 +2,7 @@
 /** The text of a schedule file (docs/schedule-format.md) as rows that can be painted, and back. */
 
 import { ScheduleBits } from "./schedule_bits.mjs";
+import { say, sayCount } from "./words.mjs";
 
 /** @typedef {import("./schedule_bits.mjs").Group} Group */
 
@@ -38,11 +39,12 @@ export function documentOf(text, architectures) {
   const fields = fieldsOf(text);
   const { steps, compute } = fields;
   const groups = groupsOf(fields, architectures);
-  if (!isCount(steps, MOST_STEPS)) throw new Error(`it has no number of steps up to ${MOST_STEPS}`);
+  if (!isCount(steps, MOST_STEPS))
+    throw new Error(say("it has no number of steps up to {most}", { most: MOST_STEPS }));
   if (!Array.isArray(compute) || compute.length !== steps)
-    throw new Error(`it does not have ${steps} rows`);
+    throw new Error(sayCount("it does not have {n} row", "it does not have {n} rows", steps));
   const cells = groups.reduce((n, [, blocks, parts]) => n + blocks * parts.length, 0);
-  if (steps * cells > 4 * text.length) throw new Error("its rows are too short"); // or the memory
+  if (steps * cells > 4 * text.length) throw new Error(say("its rows are too short")); // or the memory
   const bits = new ScheduleBits({ groups, steps, compute: "" });
   compute.forEach((row, step) => readRow(bits, step, row));
   return {
@@ -153,14 +155,14 @@ export function uselessCells(bits, { reads }) {
  * @returns {Record<string, any>}
  */
 function fieldsOf(text) {
-  if (text.length > LONGEST_TEXT) throw new Error("it is longer than 8 MB");
+  if (text.length > LONGEST_TEXT) throw new Error(say("it is longer than 8 MB"));
   let fields;
   try {
     fields = JSON.parse(text);
   } catch {
-    throw new Error("it is not JSON");
+    throw new Error(say("it is not JSON"));
   }
-  if (fields?.format !== FORMAT) throw new Error(`its format is not ${FORMAT}`);
+  if (fields?.format !== FORMAT) throw new Error(say("its format is not {format}", { format: FORMAT }));
   return fields;
 }
 
@@ -177,7 +179,7 @@ function groupsOf({ architecture, blocks, components }, architectures) {
     (blocks?.[name] === 0 || isCount(blocks?.[name], MOST_BLOCKS)) &&
     Array.isArray(components[name]) &&
     isCount(components[name].length, MOST_COMPONENTS);
-  if (names.length === 0 || !names.every(right)) throw new Error("its blocks are not told");
+  if (names.length === 0 || !names.every(right)) throw new Error(say("its blocks are not told"));
   return names.map((name) => [name, blocks[name], components[name].map(String)]);
 }
 
@@ -201,10 +203,10 @@ function readRow(bits, step, row) {
     const digits = digitsOf(parts);
     const word = words[group] ?? "";
     if (words.length !== bits.groups.length || word.length !== blocks * digits)
-      throw new Error(`its row ${step} has not one digit for each block`);
+      throw new Error(say("its row {step} has not one digit for each block", { step }));
     for (let block = 0; block < blocks; block++) {
       const value = Number(`0x${word.slice(block * digits, (block + 1) * digits)}`);
-      if (!(value < 2 ** parts.length)) throw new Error(`its row ${step} has a wrong digit`);
+      if (!(value < 2 ** parts.length)) throw new Error(say("its row {step} has a wrong digit", { step }));
       parts.forEach((_, component) => {
         bits.bits[bits.indexOf(step, group, block, component)] = (value >> component) & 1;
       });

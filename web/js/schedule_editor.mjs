@@ -19,6 +19,7 @@ import { documentOf, newDocument, painted, relativeCost, uselessCells } from "./
 import { drawTip, placeOn, surfaceOn } from "./surface.mjs";
 import { themeOf } from "./theme.mjs";
 import { percent } from "./wording.mjs";
+import { say, sayCount } from "./words.mjs";
 
 /** @typedef {import("./edit_zones.mjs").Zone} Zone */
 
@@ -42,8 +43,6 @@ import { percent } from "./wording.mjs";
 
 const NEW = "new/";
 const USUAL_STEPS = 20;
-const HINT =
-  "Drag paints · Shift: rectangle · Alt: whole blocks · click heads and names: lines, components";
 
 export class ScheduleEditor {
   /**
@@ -94,12 +93,13 @@ export class ScheduleEditor {
       made.addEventListener("click", () => (this.keys.focus({ preventScroll: true }), act()), on);
       return made;
     };
-    this.undoButton = button("Undo", "Ctrl+Z", () => this.undo());
-    this.redoButton = button("Redo", "Ctrl+Shift+Z or Ctrl+Y", () => this.redo());
-    this.allButton = button("Compute all", "Everything computes at every step", () =>
+    this.undoButton = button(say("Undo"), "Ctrl+Z", () => this.undo());
+    this.redoButton = button(say("Redo"), "Ctrl+Shift+Z, Ctrl+Y", () => this.redo());
+    this.allButton = button(say("Compute all"), say("Everything computes at every step"), () =>
       this.repaint((bits) => bits.bits.fill(1)),
     );
-    this.everyButton = button("FORA", "Everything computes at every n-th step, n beside", () =>
+    const fora = say("Everything computes at every n-th step, n beside");
+    this.everyButton = button("FORA", fora, () =>
       this.repaint((bits) => paintEvery(bits, EVERYTHING, this.every())),
     );
     this.everyInput = element("input");
@@ -107,9 +107,9 @@ export class ScheduleEditor {
     this.everyInput.min = "2";
     this.everyInput.max = "99";
     this.everyInput.value = "2";
-    this.everyInput.title = "Compute at every n-th step";
-    this.overButton = button("Start over", "", () => this.load());
-    this.saveButton = button("Save", "", () => this.save());
+    this.everyInput.title = say("Compute at every n-th step");
+    this.overButton = button("", "", () => this.load());
+    this.saveButton = button(say("Save"), "", () => this.save());
     const buttons = element("div", "ecad-buttons", [
       this.undoButton,
       this.redoButton,
@@ -122,7 +122,10 @@ export class ScheduleEditor {
     // ComfyUI leaves Ctrl+Z to text fields, whatever else has the focus it undoes itself.
     this.keys = element("textarea", "ecad-keys");
     this.keys.readOnly = true;
-    this.keys.setAttribute("aria-label", "Schedule: arrow keys move, space paints, Ctrl+Z undoes");
+    this.keys.setAttribute(
+      "aria-label",
+      say("Schedule: arrow keys move, space paints, Ctrl+Z undoes"),
+    );
     const map = element("div", "ecad-map", [this.keys, canvas]);
     this.element = element("div", "ecad-view ecad-editor", [
       this.state,
@@ -152,7 +155,8 @@ export class ScheduleEditor {
     try {
       if (shown) this.document = documentOf(shown, this.host.architectures());
     } catch (error) {
-      this.problem = `The schedule cannot be shown: ${/** @type {Error} */ (error).message}.`;
+      const why = /** @type {Error} */ (error).message;
+      this.problem = say("The schedule cannot be shown: {why}.", { why });
     }
     this.bits = this.document?.bits ?? null;
     if (!this.bits) this.hover = null;
@@ -218,27 +222,28 @@ export class ScheduleEditor {
     this.startView = null; // the file may be another now
     if (this.host.text()) this.commit("");
     else this.refresh();
-    if (this.host.start().linked) await this.run("load", "Reading the wired schedule");
+    if (this.host.start().linked) await this.run("load");
   }
 
   async save() {
     if (!this.host.name().trim()) {
-      this.note = "Write a name above first: it is saved as my/<name>.";
+      this.note = say("Write a name above first: it is saved as my/<name>.");
       return this.update();
     }
-    await this.run("save", "Saving");
+    await this.run("save");
   }
 
-  /**
-   * @param {"load" | "save"} what
-   * @param {string} words
-   */
-  async run(what, words) {
+  /** @param {"load" | "save"} what */
+  async run(what) {
     this.waiting = what;
-    this.note = `${words}, when the queue comes to it …`;
+    this.note =
+      what === "load"
+        ? say("Reading the wired schedule, when the queue comes to it …")
+        : say("Saving, when the queue comes to it …");
     this.update();
     const accepted = await this.host.run();
-    if (!accepted && this.waiting === what) this.fail("ComfyUI refused it; its message says why.");
+    if (!accepted && this.waiting === what)
+      this.fail(say("ComfyUI refused it; its message says why."));
   }
 
   undo() {
@@ -460,19 +465,27 @@ export class ScheduleEditor {
       words = this.problem;
     } else if (!bits) {
       data.state = "waiting";
-      words = linked ? "A schedule is wired in; Load shows it." : `Reading ${start} …`;
+      words = linked
+        ? say("A schedule is wired in; Load shows it.")
+        : say("Reading {start} …", { start });
     } else {
-      const facts = [`${bits.steps} steps`, `${percent(bits.computed())} computed`];
+      const facts = [
+        sayCount("{n} step", "{n} steps", bits.steps),
+        say("{share} computed", { share: percent(bits.computed()) }),
+      ];
       if (costs) {
-        const speedup = (1 / relativeCost(bits, costs)).toFixed(2);
-        data.speedup = speedup;
-        facts.push(`${speedup}x fewer MACs`);
+        const times = (1 / relativeCost(bits, costs)).toFixed(2);
+        data.speedup = times;
+        facts.push(say("{times}x fewer MACs", { times }));
       }
-      const cells = missing === 1 ? "1 cell reuses" : `${missing} cells reuse`;
       data.state = missing ? "invalid" : "valid";
       words = missing
-        ? `Not valid: ${cells} in the first step, which must compute everything`
-        : ["Valid", ...facts].join(" · ");
+        ? sayCount(
+            "Not valid: {n} cell reuses in the first step, which must compute everything",
+            "Not valid: {n} cells reuse in the first step, which must compute everything",
+            missing,
+          )
+        : [say("Valid"), ...facts].join(" · ");
     }
     data.computed = bits ? String(bits.computed()) : "";
     data.edited = String(Boolean(text));
@@ -483,21 +496,33 @@ export class ScheduleEditor {
     const isSaved = bits && view?.saved && packed(bits.bits) === view.compute;
     data.saved = isSaved ? view.saved : "";
     const details = [
-      this.note || (isSaved ? `Saved as ${view.saved}` : ""),
-      lost ? `${lost} computed ${lost === 1 ? "cell changes" : "cells change"} nothing (holes)` : "",
+      this.note || (isSaved ? say("Saved as {name}", { name: view.saved }) : ""),
+      lost
+        ? sayCount(
+            "{n} computed cell changes nothing (holes)",
+            "{n} computed cells change nothing (holes)",
+            lost,
+          )
+        : "",
     ].filter(Boolean);
-    this.detail.textContent = details.join(" · ") || HINT;
-    this.detail.title = HINT;
+    const hint = say(
+      "Drag paints · Shift: rectangle · Alt: whole blocks · " +
+        "click heads and names: lines, components",
+    );
+    this.detail.textContent = details.join(" · ") || hint;
+    this.detail.title = hint;
 
     this.undoButton.disabled = this.history.past.length === 0;
     this.redoButton.disabled = this.history.future.length === 0;
     this.allButton.disabled = this.everyButton.disabled = !bits;
     const isNew = !linked && start.startsWith(NEW);
-    this.overButton.textContent = text || isNew ? "Start over" : "Load";
-    this.overButton.title = `Take ${linked ? "the wired schedule" : start}; Undo brings edits back`;
+    this.overButton.textContent = text || isNew ? say("Start over") : say("Load");
+    this.overButton.title = linked
+      ? say("Take the wired schedule; Undo brings edits back")
+      : say("Take {start}; Undo brings edits back", { start });
     this.overButton.disabled = !text && isNew;
     this.saveButton.disabled = data.state !== "valid" || this.waiting === "save";
-    this.saveButton.title = "Write it into models/ecad_schedules, for the ECAD Cache Loader";
+    this.saveButton.title = say("Write it into models/ecad_schedules, for the ECAD Cache Loader");
     this.redraw();
   }
 

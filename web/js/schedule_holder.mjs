@@ -10,6 +10,7 @@ import { ScheduleBox } from "./schedule_box.mjs";
 import { ScheduleChoice } from "./schedule_choice.mjs";
 import { haveNames } from "./schedule_names.mjs";
 import { themeOf } from "./theme.mjs";
+import { say } from "./words.mjs";
 
 /** @typedef {import("./stored_views.mjs").View} View */
 /** @typedef {import("./run_report.mjs").RunState} RunState */
@@ -47,7 +48,7 @@ export class ScheduleHolder {
     let fit = () => {};
     const box = new ScheduleBox(signal, { open: this.open, onToggle: () => fit() });
     const report = new RunReport();
-    const pictures = new CompareView(signal, { names: ["cached", "uncached"] });
+    const pictures = new CompareView(signal, { names: [say("cached"), say("uncached")] });
     box.element.hidden = true;
     const loose = [report.element, ...(this.choice ? [this.choice.element] : [])];
     const frame = element("div", "ecad-view", [

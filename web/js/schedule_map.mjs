@@ -2,6 +2,7 @@
 /** Draws a schedule: steps across, blocks down, one panel for each component. */
 
 import { percent } from "./wording.mjs";
+import { say } from "./words.mjs";
 
 /** @typedef {import("./schedule_bits.mjs").ScheduleBits} ScheduleBits */
 /** @typedef {import("./theme.mjs").Theme} Theme */
@@ -114,8 +115,8 @@ export function spotLines(bits, { step, group, block, component }) {
   let from = step;
   while (from > 0 && !bits.computes(from, group, block, component)) from--;
   return [
-    `${parts[component]} · ${computed ? "computed" : `reused from step ${from}`}`,
-    `step ${step} · ${name.replaceAll("_", " ")} ${block}`,
+    `${parts[component]} · ${computed ? say("computed") : say("reused from step {n}", { n: from })}`,
+    `${say("step {n}", { n: step })} · ${name.replaceAll("_", " ")} ${block}`,
   ];
 }
 
@@ -196,7 +197,7 @@ function drawNames(context, bits, theme, panel) {
     context.textAlign = "right";
     if (bits.steps > 1) context.fillText(String(bits.steps - 1), left + width, top + height + 3);
     context.textAlign = "center";
-    if (width > 60) context.fillText("step", left + width / 2, top + height + 3);
+    if (width > 60) context.fillText(say("step"), left + width / 2, top + height + 3);
   }
 }
 

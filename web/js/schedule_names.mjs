@@ -2,6 +2,7 @@
 /** The schedules there are, as the pack's two routes tell them: names that speak, figures, maps. */
 
 import { api } from "../../../scripts/api.js";
+import { say } from "./words.mjs";
 
 /**
  * @typedef {object} Listed one entry of the list
@@ -90,11 +91,11 @@ function ofAnyModel({ label, name, steps = 1, shares = [] }) {
   return {
     key: name,
     name: label,
-    model: "whichever model is connected",
-    groups: [["blocks", 1, ["every component"]]],
+    model: say("whichever model is connected"),
+    groups: [["blocks", 1, [say("every component")]]],
     steps,
     compute,
     computed: shares.reduce((sum, share) => sum + share, 0) / Math.max(steps, 1),
-    origin: ["made for the model that is connected when it runs"],
+    origin: [say("made for the model that is connected when it runs")],
   };
 }

@@ -8,6 +8,7 @@ import { allNames, readNames, viewOf } from "./schedule_names.mjs";
 import { surfaceOn } from "./surface.mjs";
 import { themeOf } from "./theme.mjs";
 import { percent } from "./wording.mjs";
+import { say } from "./words.mjs";
 
 /** @typedef {import("./schedule_names.mjs").Listed} Listed */
 /** @typedef {import("./connected_model.mjs").Met} Met */
@@ -26,17 +27,21 @@ export function grouped(entries, met) {
     (a, b) => Number(a === BROKEN) - Number(b === BROKEN) || a.localeCompare(b),
   );
   return [
-    { heading: met ? `Fits your model: ${met.model}` : "", entries: entries.filter(fits), fits: true },
-    { heading: "Any model", entries: any, fits: true },
+    {
+      heading: met ? say("Fits your model: {model}", { model: met.model }) : "",
+      entries: entries.filter(fits),
+      fits: true,
+    },
+    { heading: say("Any model"), entries: any, fits: true },
     ...names.map((name) => ({
-      heading: name,
+      heading: name === BROKEN ? say("Cannot be read") : name,
       entries: rest.filter((entry) => entry.group === name),
       fits: false,
     })),
   ].filter((group) => group.entries.length > 0);
 }
 
-const BROKEN = "Cannot be read";
+const BROKEN = "Cannot be read"; // the group that the server puts them in
 
 /**
  * Ask for one of the schedules.
@@ -52,11 +57,11 @@ export function pickSchedule({ chosen, met, onChoose, signal: nodes }) {
   const { signal } = closing;
   const search = element("input");
   search.type = "search";
-  search.placeholder = "Find a schedule";
-  search.setAttribute("aria-label", "Find a schedule");
-  const refresh = element("button", "", ["Refresh"]);
+  search.placeholder = say("Find a schedule");
+  search.setAttribute("aria-label", search.placeholder);
+  const refresh = element("button", "", [say("Refresh")]);
   refresh.type = "button";
-  refresh.title = "Read the folders again";
+  refresh.title = say("Read the folders again");
   const list = element("div", "ecad-options");
   list.setAttribute("role", "listbox");
   list.tabIndex = -1;
@@ -200,6 +205,8 @@ function rowOf(entry, words, signal) {
 function aboutOf(entry, met) {
   if (entry.error) return entry.error;
   if (met && entry.fits !== null && entry.fits !== met.fits)
-    return `For another model than yours (${met.model}): it would be an error before sampling.`;
+    return say("For another model than yours ({model}): it would be an error before sampling.", {
+      model: met.model,
+    });
   return "";
 }

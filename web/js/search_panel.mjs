@@ -7,6 +7,7 @@ import { ScheduleBox, swatch } from "./schedule_box.mjs";
 import { drawTip, placeOn, surfaceOn } from "./surface.mjs";
 import { themeOf } from "./theme.mjs";
 import { percent, signed, spokenSeconds } from "./wording.mjs";
+import { say, sayCount } from "./words.mjs";
 
 /** @typedef {import("./front_chart.mjs").Point} Point */
 
@@ -66,12 +67,12 @@ export class SearchPanel {
     const canvas = element("canvas");
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", "Quality against cost of the schedules found");
+    canvas.setAttribute("aria-label", say("Quality against cost of the schedules found"));
     this.status = element("div", "ecad-line");
     this.fill = element("div");
     this.legend = element("div", "ecad-legend");
     this.scorers = element("select", "ecad-scorers");
-    this.scorers.title = "The scorer whose quality is drawn";
+    this.scorers.title = say("The scorer whose quality is drawn");
     this.scorers.setAttribute("aria-label", this.scorers.title);
     this.scorers.addEventListener("change", () => this.setScorer(this.scorers.selectedIndex), {
       signal,
@@ -79,14 +80,14 @@ export class SearchPanel {
     this.box = new ScheduleBox(signal, { open: true, onToggle: onResize });
     this.facts = element("div", "ecad-line");
     this.applyButton = this.button(
-      "Add Apply node",
-      "Adds Pick from ECAD Front with this schedule, and Apply ECAD Schedule with your model.",
+      say("Add Apply node"),
+      say("Adds Pick from ECAD Front with this schedule, and Apply ECAD Schedule with your model."),
       actions.apply,
       signal,
     );
     this.saveButton = this.button(
-      "Add Save node",
-      "Adds Pick from ECAD Front with this schedule, and Save ECAD Schedule; queue to write it.",
+      say("Add Save node"),
+      say("Adds Pick from ECAD Front with this schedule, and Save ECAD Schedule; queue to write it."),
       actions.save,
       signal,
     );
@@ -250,12 +251,12 @@ export class SearchPanel {
     this.element.style.setProperty("--ecad-accent", theme.accent);
     const found = this.points.filter((point) => !point.is_reference);
     const entries = [];
-    if (found.length) entries.push(swatch("found", theme.accent, "ecad-round"));
-    if (this.data?.front?.knee) entries.push(swatch("knee", theme.good, "ecad-round"));
+    if (found.length) entries.push(swatch(say("found"), theme.accent, "ecad-round"));
+    if (this.data?.front?.knee) entries.push(swatch(say("knee"), theme.good, "ecad-round"));
     const references = this.points.filter((point) => point.is_reference);
     if (references.some(({ cost }) => cost < 1))
-      entries.push(swatch("FORA and other presets", theme.handMade));
-    if (references.some(({ cost }) => cost >= 1)) entries.push(swatch("uncached", theme.ink));
+      entries.push(swatch(say("FORA and other presets"), theme.handMade));
+    if (references.some(({ cost }) => cost >= 1)) entries.push(swatch(say("uncached"), theme.ink));
     this.legend.replaceChildren(...entries);
   }
 
@@ -271,7 +272,7 @@ export class SearchPanel {
       const bits = this.known.get(point.key);
       this.facts.textContent = this.facts.title = current
         ? factsOf(point)
-        : "No longer on the front: the search found better ones.";
+        : say("No longer on the front: the search found better ones.");
       this.applyButton.disabled = this.saveButton.disabled = !current;
       const { groups, steps, model } = this.data?.front ?? {};
       this.box.element.hidden = !bits?.compute || !groups;
@@ -287,7 +288,8 @@ export class SearchPanel {
           speedup: 1 / point.cost,
           origin: bits.origin,
         });
-      if (this.box.element.hidden) this.facts.textContent += " · its map comes in a moment";
+      if (this.box.element.hidden)
+        this.facts.textContent += ` · ${say("its map comes in a moment")}`;
     }
     if (wasHidden !== this.detail.hidden) this.onResize();
   }
@@ -308,7 +310,8 @@ export class SearchPanel {
       context.fillStyle = theme.softInk;
       context.textAlign = "center";
       context.textBaseline = "middle";
-      context.fillText("The front is drawn here while the search runs.", width / 2, height / 2);
+      const empty = say("The front is drawn here while the search runs.");
+      context.fillText(empty, width / 2, height / 2);
       return;
     }
     const mark = this.marks.find(({ point }) => point.key === hover);
@@ -351,43 +354,52 @@ function seenBy(scorer, point) {
  * @param {SearchPanel["state"]} state
  */
 function statusOf(data, state) {
-  if (!data) return "No search has run yet. Queue the workflow.";
-  const spent = `${data.images} of ${data.images_budget} images`;
-  const parts = [`generation ${data.generation}`, spent];
-  if (state === "finished") parts.unshift("Finished");
-  if (state === "stopped") parts.unshift("Stopped, queue again to go on");
+  if (!data) return say("No search has run yet. Queue the workflow.");
+  const parts = [
+    say("generation {n}", { n: data.generation }),
+    say("{n} of {budget} images", { n: data.images, budget: data.images_budget }),
+  ];
+  if (state === "finished") parts.unshift(say("Finished"));
+  if (state === "stopped") parts.unshift(say("Stopped, queue again to go on"));
   if (state === "running" && data.eta_seconds != null)
-    parts.push(`${spokenSeconds(data.eta_seconds)} left`);
+    parts.push(say("{time} left", { time: spokenSeconds(data.eta_seconds) }));
   return parts.join(" · ");
 }
 
 /** @param {Point} point */
 function savingOf(point) {
-  const times = `${(1 / point.cost).toFixed(2)}x`;
-  return point.seconds == null ? `${times} fewer MACs` : `${times} faster, predicted`;
+  const times = (1 / point.cost).toFixed(2);
+  return point.seconds == null
+    ? say("{times}x fewer MACs", { times })
+    : say("{times}x faster, predicted", { times });
 }
 
 /** @param {Point} point */
 function amountOf(point) {
   return point.seconds == null
-    ? `${percent(point.cost)} of them`
-    : `${point.seconds.toPrecision(3)} s a picture`;
+    ? say("{share} of them", { share: percent(point.cost) })
+    : say("{seconds} s a picture", { seconds: point.seconds.toPrecision(3) });
 }
 
 /** @param {Point} point */
 function factsOf(point) {
+  return `${savingOf(point)} · ${say("quality {quality}", { quality: qualityOf(point) })}`;
+}
+
+/** @param {Point} point */
+function qualityOf(point) {
   const error = point.quality_stderr > 0 ? ` ± ${point.quality_stderr.toFixed(4)}` : "";
-  return `${savingOf(point)} · quality ${signed(point.quality)}${error}`;
+  return `${signed(point.quality)}${error}`;
 }
 
 /** @param {Point} point */
 function tipOf(point) {
-  const error = point.quality_stderr > 0 ? ` ± ${point.quality_stderr.toFixed(4)}` : "";
+  const samples = sayCount("{n} sample", "{n} samples", point.samples);
   return [
     point.name || point.key,
     `${savingOf(point)} · ${amountOf(point)}`,
-    `quality ${signed(point.quality)}${error} to uncached`,
-    point.samples ? `${point.samples} samples · click for its map` : "click for its map",
+    say("quality {quality} to uncached", { quality: qualityOf(point) }),
+    [...(point.samples ? [samples] : []), say("click for its map")].join(" · "),
   ];
 }
 

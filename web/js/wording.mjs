@@ -1,11 +1,13 @@
 // @ts-check
 /** Numbers as the nodes' text writes them. */
 
+import { say } from "./words.mjs";
+
 /** @param {number} seconds 12.3 -> "12 s", 200 -> "3 min", 9000 -> "2.5 h" */
 export function spokenSeconds(seconds) {
-  if (seconds < 90) return `${seconds.toFixed(0)} s`;
-  if (seconds < 90 * 60) return `${(seconds / 60).toFixed(0)} min`;
-  return `${(seconds / 3600).toFixed(1)} h`;
+  if (seconds < 90) return say("{n} s", { n: seconds.toFixed(0) });
+  if (seconds < 90 * 60) return say("{n} min", { n: (seconds / 60).toFixed(0) });
+  return say("{n} h", { n: (seconds / 3600).toFixed(1) });
 }
 
 /** @param {number} bytes 1.9 GiB, 740 MiB, 0.3 MiB */
