@@ -20,6 +20,7 @@ from .front_plot import FrontPlot
 from .host.paths import IMAGE_REWARD, SCHEDULES, SCORERS
 from .host.schedule_editing import add_start_route
 from .host.schedule_list import add_routes
+from .host.search_snapshots import add_searches_route
 from .hps_scorer import HpsScorer
 from .image_reward_scorer import ImageRewardScorer
 from .import_schedule import ImportSchedule
@@ -77,4 +78,5 @@ async def comfy_entrypoint() -> ComfyExtension:
         folder.register()
     add_routes()
     add_start_route()
+    add_searches_route()
     return EcadExtension()

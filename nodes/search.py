@@ -40,6 +40,7 @@ from .host.rendering import (
 )
 from .host.schedule_view import front_view
 from .host.schema import field, schema
+from .host.search_snapshots import SNAPSHOTS
 from .host.workers import SharedEvaluator, SharedJob, worker_pool
 from .types import CalibrationType, FrontType, SamplerSettingsType, ScheduleType, ScorerType
 
@@ -477,6 +478,8 @@ class SearchRun:
         finally:
             for scorer in self.scorers:
                 scorer.unload()
+            # Also when it was cancelled, and its node has no output.
+            SNAPSHOTS.keep(self.workflow, self.progress.node_id, self.payload())
         front = self.save_front()
         self.report(force=True)
         log.info("ECAD: %s", self.summary())

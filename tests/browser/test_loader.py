@@ -134,7 +134,7 @@ def test_a_schedule_of_any_model_is_drawn_as_far_as_it_is_known(story):
 
 def test_the_classic_combo_shows_the_name_and_opens_the_list(story):
     if story.renderer != "classic":
-        pytest.skip("Nodes 2.0 draws the combo itself, with the stored names")
+        pytest.skip("Nodes 2.0 opens a list of its own, see test_combo_labels.py")
     story.show(LOADER)
     x, y, label = story.run(
         f"""() => {{

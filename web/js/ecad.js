@@ -2,7 +2,8 @@
 /**
  * What ComfyUI loads in the browser: the live panel of ECAD Search, the schedule editor, and the
  * schedule, its runs and their pictures on the nodes that have them. They are drawn from what the
- * nodes send; of routes of ours only the list of schedules and an editor's start are asked.
+ * nodes send; of routes of ours only the list of schedules, an editor's start and where searches
+ * stand are asked.
  */
 
 import { api } from "../../../scripts/api.js";
@@ -15,7 +16,7 @@ import { putOnNode } from "./node_widget.mjs";
 import { PicturesHolder, ScheduleHolder } from "./schedule_holder.mjs";
 import { readNames } from "./schedule_names.mjs";
 import { SearchPanel } from "./search_panel.mjs";
-import { fromHistory, keep, kept, viewIn } from "./stored_views.mjs";
+import { fromHistory, fromSearches, keep, kept, viewIn } from "./stored_views.mjs";
 import { onThemeChange } from "./theme.mjs";
 
 /** @typedef {import("./stored_views.mjs").View} View */
@@ -26,6 +27,7 @@ const SEARCH = "ECAD_Search";
 const LOADER = "ECAD_CacheLoader";
 const PICTURES = "ECAD_CompareImages";
 const EDITOR = "ECAD_ScheduleEditor";
+const LONGEST_WAIT = 3000; // ms for the list of schedules; then the page goes on without it
 /**
  * Nodes that hold a schedule, and whether its map is open at first.
  * @type {Record<string, boolean>}
@@ -63,13 +65,14 @@ const remembered = new Set();
 app.registerExtension({
   name: "ComfyUI-ECAD.views",
 
-  setup() {
+  async setup() {
     loadStyles();
     api.addEventListener(EVENT, (/** @type {any} */ { detail }) => onSearchEvent(detail));
     api.addEventListener(RUN_EVENT, (/** @type {any} */ { detail }) => onRunEvent(detail));
     for (const end of ["execution_interrupted", "execution_error", "execution_success"])
       api.addEventListener(end, () => living.forEach((life) => life.stop()));
-    void readNames();
+    // Nodes 2.0 asks what the entries of a list are called once, when it first draws the node.
+    await Promise.race([readNames(), new Promise((go) => setTimeout(go, LONGEST_WAIT))]);
   },
 
   /** R was pressed. */
@@ -231,13 +234,14 @@ function moved(node) {
   return alike.find(({ id }) => id === node.id) ?? (alike.length === 1 ? alike[0] : undefined);
 }
 
-/** Draw what the server's history has, once for each workflow: the page was reloaded. */
+/** Draw what the server has, once for each workflow: the page was reloaded. */
 async function remember() {
   const workflow = rootGraph()?.id;
   const waiting = () => [...living].filter(([node, life]) => !life.view && node.graph);
   if (!workflow || remembered.has(workflow) || waiting().length === 0) return;
   remembered.add(workflow);
-  const views = await fromHistory(workflow).catch(() => new Map());
+  const told = [fromHistory, fromSearches].map((ask) => ask(workflow).catch(() => new Map()));
+  const views = new Map((await Promise.all(told)).flatMap((found) => [...found]));
   if (rootGraph().id !== workflow) return void remembered.delete(workflow);
   for (const [node, life] of waiting()) {
     const path = pathsOf(node).find((candidate) => views.has(candidate));

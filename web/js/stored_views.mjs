@@ -57,6 +57,17 @@ export function viewIn(output) {
 }
 
 /**
+ * Where the searches of a workflow stand, those that were cancelled and have no output included.
+ * @param {string} workflow
+ * @returns {Promise<Map<string, View>>} by node id
+ */
+export async function fromSearches(workflow) {
+  const answer = await api.fetchApi(`/ecad/searches?workflow=${encodeURIComponent(workflow)}`);
+  const { searches } = answer.ok ? await answer.json() : { searches: {} };
+  return new Map(Object.entries(searches).map(([path, search]) => [path, { search }]));
+}
+
+/**
  * The newest stored outputs of a workflow in the server's history, for a page that was reloaded.
  * @param {string} workflow
  * @returns {Promise<Map<string, View>>} by node id
