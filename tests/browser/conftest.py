@@ -1,8 +1,9 @@
 """A real ComfyUI server and a real browser: ComfyUI's own page, in both of its renderers.
 
 Needs ComfyUI (COMFYUI_PATH), Playwright, and a Chromium that is on this machine; nothing is
-downloaded, and without one of them every test here is skipped. `--screenshots DIR` keeps pictures,
-`--frontend DIR` takes another release of the page (`static` of comfyui-frontend-package).
+downloaded, and without one of them every test here is skipped. Tests with the mark `newer_page` are
+also run on a newer release of the page, which `dev.py test` fetches. `--screenshots DIR` keeps
+pictures, `--frontend DIR` takes another release of the page (`static` of comfyui-frontend-package).
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from devtools.environment import NEWER_FRONTEND, Environment, newer_frontend
+from devtools.server import Server, free_port, make_base
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -26,6 +30,18 @@ WINDOW = {"width": 1200, "height": 900}
 START_MS = 90_000
 OURS = "/extensions/ComfyUI-ECAD/"
 RENDERERS = {"classic": False, "nodes2": True}
+
+
+def pytest_generate_tests(metafunc):
+    """`page` in each renderer, and with the mark `newer_page` in each of a newer release."""
+    if "page" not in metafunc.fixturenames:
+        return
+    pages = [(renderer, "") for renderer in RENDERERS]
+    marked = metafunc.definition.get_closest_marker("newer_page") is not None
+    if marked and metafunc.config.getoption("--frontend") is None:
+        pages += [(renderer, NEWER_FRONTEND) for renderer in RENDERERS]
+    ids = ["-".join(filter(None, page)) for page in pages]
+    metafunc.parametrize("page", pages, ids=ids, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="session")
@@ -46,21 +62,39 @@ def comfyui() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(request, chromium, comfyui, tmp_path_factory) -> Iterator[Any]:
-    """ComfyUI with this pack, on a base directory of its own."""
-    from devtools.environment import Environment
-    from devtools.server import Server, free_port, make_base
+def servers(request, chromium, comfyui, tmp_path_factory) -> Iterator[Callable[[str], Server]]:
+    """`servers(release)` is ComfyUI with this pack and that release of the page, started once.
 
-    folder = tmp_path_factory.mktemp("browser")
-    base = make_base(folder / "base", ROOT)
+    Without a release ("") it is the page that this ComfyUI asks for, or that of `--frontend`. Each
+    has a base directory of its own.
+    """
     environment = Environment(Path(sys.executable), comfyui, accelerated=False)
-    with import_torchvision(folder / "site"):
-        arguments = ["--disable-api-nodes"]
-        if (page := request.config.getoption("--frontend")) is not None:
-            arguments += ["--front-end-root", str(Path(page).resolve())]
-        with Server(environment, base, free_port(), *arguments) as running:
-            running.require_nodes({"ECAD_Search", "ECAD_CacheLoader"})
-            yield running
+    running: dict[str, Server] = {}
+
+    with contextlib.ExitStack() as stack:
+
+        def server(release: str) -> Server:
+            if release not in running:
+                running[release] = start(release)
+            return running[release]
+
+        def start(release: str) -> Server:
+            page = request.config.getoption("--frontend")
+            if release:
+                page = newer_frontend(ROOT)
+                if not (page / "index.html").is_file():
+                    pytest.skip(f"needs ComfyUI's page {release}, which dev.py test downloads")
+            arguments = ["--disable-api-nodes"]
+            if page is not None:
+                arguments += ["--front-end-root", str(Path(page).resolve())]
+            folder = tmp_path_factory.mktemp("browser")
+            base = make_base(folder / "base", ROOT)
+            with import_torchvision(folder / "site"):
+                started = stack.enter_context(Server(environment, base, free_port(), *arguments))
+            started.require_nodes({"ECAD_Search", "ECAD_CacheLoader"})
+            return started
+
+        yield server
 
 
 @contextlib.contextmanager
@@ -77,7 +111,7 @@ def import_torchvision(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")  # Playwright's event loop must not run under other tests
-def browser(chromium, server) -> Iterator[Any]:
+def browser(chromium, servers) -> Iterator[Any]:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="needs the package playwright, see requirements-dev.txt"
     )
@@ -89,15 +123,19 @@ def browser(chromium, server) -> Iterator[Any]:
         launched.close()
 
 
-@pytest.fixture(scope="module", params=RENDERERS)
-def page(request, browser, server) -> Iterator[ComfyPage]:
-    """ComfyUI's page in one of the renderers, without a workflow."""
-    vue = RENDERERS[request.param]
+@pytest.fixture(scope="module")
+def page(request, browser, servers) -> Iterator[ComfyPage]:
+    """ComfyUI's page in one of the renderers, without a workflow; see pytest_generate_tests."""
+    renderer, release = request.param
+    server = servers(release)
+    vue = RENDERERS[renderer]
     server.post("/settings", {"Comfy.VueNodes.Enabled": vue, "Comfy.TutorialCompleted": True})
     tab = browser.new_page(viewport=WINDOW)
     folder = request.config.getoption("--screenshots")
-    opened = ComfyPage(request.param, tab, server, folder and Path(folder))
+    opened = ComfyPage(renderer, tab, server, folder and Path(folder), release=release)
     opened.open()
+    shown = opened.run("() => window.__COMFYUI_FRONTEND_VERSION__")
+    assert release in ("", shown)
     assert vue == bool(opened.run("() => LiteGraph.vueNodesMode"))
     yield opened
     tab.close()
@@ -117,8 +155,9 @@ class ComfyPage:
 
     renderer: str
     tab: Any
-    server: Any
+    server: Server
     screenshots: Path | None
+    release: str = ""  # of the page, where it is not the one that ComfyUI asks for
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -205,7 +244,8 @@ class ComfyPage:
     def screenshot(self, name: str) -> None:
         if self.screenshots is not None:
             self.screenshots.mkdir(parents=True, exist_ok=True)
-            self.tab.screenshot(path=self.screenshots / f"{name}-{self.renderer}.png")
+            parts = filter(None, (name, self.renderer, self.release))
+            self.tab.screenshot(path=self.screenshots / f"{'-'.join(parts)}.png")
 
     def panel(self) -> dict[str, str]:
         """What the panel of the search says of itself."""

@@ -28,6 +28,7 @@ def kept(workflow):
     return nodes, sorted(map(json.dumps, workflow["links"]))
 
 
+@pytest.mark.newer_page
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_opens_and_is_saved_as_it_was_loaded(page, path):
     example = json.loads(path.read_text(encoding="utf-8"))

@@ -70,6 +70,7 @@ def point_on_screen(page, index):
     )
 
 
+@pytest.mark.newer_page
 def test_a_search_is_drawn_while_it_runs_and_when_it_has_ended(story):
     assert "empty" == story.panel()["state"]
     story.show(SEARCH, PREVIEW)
@@ -182,6 +183,7 @@ def test_a_point_becomes_nodes_that_apply_and_save_it(story):
     )
 
 
+@pytest.mark.newer_page
 def test_the_workflow_has_no_trace_of_the_views(story):
     declared = {node["id"]: node["widgets_values"] for node in small_search()["nodes"]}
     for node in story.saved()["nodes"]:
@@ -198,6 +200,7 @@ def test_the_workflow_has_no_trace_of_the_views(story):
     assert not any(name.startswith("ecad_") for node in prompt.values() for name in node["inputs"])
 
 
+@pytest.mark.newer_page
 def test_a_reloaded_page_draws_what_the_history_has(story):
     saved, before = story.saved(), story.panel()
     story.open()
