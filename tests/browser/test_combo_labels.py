@@ -36,6 +36,7 @@ def stored(page):
     return page.saved()["nodes"][0]["widgets_values"][0]
 
 
+@pytest.mark.newer_page
 def test_the_chosen_schedule_speaks_and_the_workflow_keeps_its_name(loader):
     if loader.renderer == "classic":
         widget = "app.graph.nodes[0].widgets.find((widget) => widget.name === 'schedule')"
@@ -46,6 +47,7 @@ def test_the_chosen_schedule_speaks_and_the_workflow_keeps_its_name(loader):
     assert STORED == stored(loader)
 
 
+@pytest.mark.newer_page
 def test_the_entries_of_the_page_s_own_list_speak_and_are_stored_by_name(loader):
     if loader.renderer == "classic":
         pytest.skip("the classic renderer opens the pack's list, see test_loader.py")
