@@ -451,7 +451,9 @@ class SearchRun:
             self.progress.update(images)
             self.progress.text(f"profile, {what}: {min(images / quick.IMAGES, 1.0):.0%}")
 
-        profiler = Profiler(single, samples, partial(made_on, renderer.sigmas), on_images)
+        profiler = Profiler(
+            single, samples, partial(made_on, renderer.sigmas), on_images, self.search.latency
+        )
         try:
             start = quick.start_of(*profiler.profile())
         except SearchError as error:  # such as more steps than a profile is for

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from ..core import cost, presets
 from ..core.architecture import Architecture, Workload
 from ..core.front import Front, FrontPoint
+from ..core.latency import Latency
 from ..core.schedule import Schedule
 from ..errors import SearchError
 
@@ -72,7 +73,8 @@ class Plan:
     """The schedules that `solve` chooses among.
 
     `rings` are (n_rings, n_cells): which cells compute in the steps of a gap, each a part of the
-    next; the first is empty. `ring_costs` and `full_cost` are MACs of one step.
+    next; the first is empty. `ring_costs` and `full_cost` are those of one step, in MACs or in
+    seconds.
     """
 
     architecture: Architecture
@@ -136,9 +138,14 @@ def probed_steps(steps: int, n_units: int, samples: int) -> list[int]:
 
 
 def plan_of(
-    architecture: Architecture, steps: int, workload: Workload, benefits: npt.ArrayLike
+    architecture: Architecture,
+    steps: int,
+    workload: Workload,
+    benefits: npt.ArrayLike,
+    *,
+    latency: Latency | None = None,
 ) -> Plan:
-    """Rings of those units that help most for what they cost.
+    """Rings of those units that help most for what they cost, in MACs unless there is a `latency`.
 
     `benefits`, (n_units,), say how much smaller a reusing step's error is when the unit computes.
     """
@@ -148,28 +155,36 @@ def plan_of(
             "steps, a schedule is stretched to any number."
         )
     unit = units(architecture)
-    cells = cost.cell_macs(architecture, workload).astype(np.float64)
-    macs = np.bincount(unit, weights=cells)
+    n_units = int(unit.max()) + 1
+    if latency is None:
+        cells = cost.cell_macs(architecture, workload).astype(np.float64)
+        base = cost.base_step_macs(architecture, workload)
+
+        def step_costs(rows: Bools) -> Floats:
+            return base + rows @ cells
+    else:
+
+        def step_costs(rows: Bools) -> Floats:
+            return latency.seconds_of(architecture, rows[:, np.newaxis])
+
+    everything = np.ones((1, architecture.n_cells), dtype=np.bool_)
+    full_cost = float(step_costs(everything)[0])
+    # What leaving out one unit saves; where that could not be measured, next to nothing.
+    saved = full_cost - step_costs(unit != np.arange(n_units)[:, np.newaxis])
+    saved = np.maximum(saved, 1e-9 * full_cost)
     benefits = np.asarray(benefits, dtype=np.float64)
     rings = [np.zeros(architecture.n_cells, dtype=np.bool_)]
-    chosen = np.zeros(len(macs), dtype=np.bool_)
-    order = [u for u in np.argsort(-benefits / macs, kind="stable") if benefits[u] > 0]
+    chosen = np.zeros(n_units, dtype=np.bool_)
+    order = [u for u in np.argsort(-benefits / saved, kind="stable") if benefits[u] > 0]
     for share in RING_SHARES:
         for u in order:
             # A little too much is nearer to the share than nothing.
-            if not chosen[u] and macs[chosen].sum() + macs[u] / 2 <= share * macs.sum():
+            if not chosen[u] and saved[chosen].sum() + saved[u] / 2 <= share * saved.sum():
                 chosen[u] = True
         ring = chosen[unit]
         if not np.array_equal(ring, rings[-1]) and not ring.all():
             rings.append(ring)
-    base = cost.base_step_macs(architecture, workload)
-    return Plan(
-        architecture,
-        steps,
-        np.array(rings),
-        base + np.array([cells[ring].sum() for ring in rings]),
-        float(base + cells.sum()),
-    )
+    return Plan(architecture, steps, np.array(rings), step_costs(np.array(rings)), full_cost)
 
 
 # --- from measured schedules to all gaps ----------------------------------------------------------
@@ -428,9 +443,9 @@ def solve(prediction: Prediction) -> list[Choice]:
             left -= int(full + gap.length * ring_units[gap.ring])
             step, before = gap.start, earlier
         gaps.reverse()
-        macs = (plan.steps - sum(gap.length for gap in gaps)) * plan.full_cost
-        macs += sum(gap.length * plan.ring_costs[gap.ring] for gap in gaps)
-        share = float(macs / (plan.steps * plan.full_cost))
+        spent = (plan.steps - sum(gap.length for gap in gaps)) * plan.full_cost
+        spent += sum(gap.length * plan.ring_costs[gap.ring] for gap in gaps)
+        share = float(spent / (plan.steps * plan.full_cost))
         choices.append(Choice(tuple(gaps), share, best))
     return choices
 

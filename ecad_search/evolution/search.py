@@ -222,6 +222,11 @@ class Search:
         """Whether cost is to be counted in seconds, and nothing has been measured yet."""
         return self.settings.cost == "seconds" and self._times is None
 
+    @property
+    def latency(self) -> Latency | None:
+        """What cost is counted in, None for MACs."""
+        return None if self._times is None else self._times.latency
+
     def count_in(self, latency: Latency, *, images: int, seconds: float = 0.0) -> None:
         """Count cost in the seconds of this measurement, which took `images` of the budget.
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ...ecad_search.core.latency import Latency
 from ...ecad_search.core.schedule import Schedule
 from ...ecad_search.engine.profile import ProbingRun, benefits, probing_schedule
 from ...ecad_search.engine.run import Run
@@ -87,13 +88,15 @@ class Profiler:
     """One profile of the first `samples` samples of the renderer's calibration.
 
     `prepared` says of a schedule on which noise levels it is made. `on_images` hears how many
-    images' work is done, of `quick.IMAGES`, and what is being done.
+    images' work is done, of `quick.IMAGES`, and what is being done. Costs are MACs, or seconds by
+    the `latency`.
     """
 
     renderer: Renderer
     samples: int
     prepared: Callable[[Schedule], Schedule]
     on_images: Callable[[float, str], None]
+    latency: Latency | None = None
     done: float = 0.0
     uncached: list[Uncached] = field(default_factory=list)
     benefits: Any = None  # (n_units,) of computing each unit alone, once known
@@ -113,7 +116,9 @@ class Profiler:
                 "choose by; sample once under a FORA schedule and read its report."
             )
         self.benefits = np.mean(known, axis=0)
-        plan = quick.plan_of(architecture, renderer.steps, renderer.workload, self.benefits)
+        plan = quick.plan_of(
+            architecture, renderer.steps, renderer.workload, self.benefits, latency=self.latency
+        )
         measured: list[Measured] = []
         for number, gap in enumerate(quick.probes(plan, quick.GAPS_SHARE * self.images_left)):
             measured.append(self.measured(plan, (gap,), number % self.samples, "gaps"))

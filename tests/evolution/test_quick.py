@@ -14,6 +14,7 @@ from ecad_search import architectures
 from ecad_search.core import presets
 from ecad_search.core.architecture import Workload
 from ecad_search.core.cost import relative_cost
+from ecad_search.core.latency import Latency, TimeCost
 from ecad_search.errors import SearchError
 from ecad_search.evolution import quick
 from ecad_search.evolution.quick import Gap, Measured, Plan, Prediction
@@ -117,6 +118,42 @@ def test_a_ring_begins_with_what_helps_most_for_its_cost():
     benefits = costs * np.where(np.arange(len(costs)) == 2, 3.0, 1.0)
     plan = quick.plan_of(PIXART, 8, WORKLOAD, benefits)
     assert [ring[2] for ring in plan.rings[1:]] == [True] * (len(plan.rings) - 1)
+
+
+@pytest.mark.parametrize("architecture", [PIXART, FLUX])
+def test_by_a_latency_a_choice_costs_what_its_schedule_takes(architecture):
+    rng = np.random.default_rng(3)
+    latency = Latency(
+        0.2,
+        {group.name: 0.05 for group in architecture.groups},
+        {
+            group.name: {component.name: float(rng.random()) for component in group.components}
+            for group in architecture.groups
+        },
+    )
+    n_units = int(quick.units(architecture).max()) + 1
+    benefits = rng.random(n_units)
+    plan = quick.plan_of(architecture, 8, WORKLOAD, benefits, latency=latency)
+    times = TimeCost(architecture, 8, latency)
+    choices = quick.solve(prediction_of(plan, 0))
+    assert len(choices) > 3
+    for choice in choices:
+        assert times.shares(plan.rows(choice.gaps)) == pytest.approx(choice.cost)
+
+
+def test_by_a_latency_a_ring_begins_with_what_helps_most_for_its_time():
+    """Of equal help, and attention by far the quickest: MACs say the cross-attention."""
+    group = PIXART.groups[0].name
+    latency = Latency(0.1, {group: 0.0}, {group: {"attn": 0.01, "cross_attn": 1.0, "mlp": 1.0}})
+    even = np.ones(PIXART.n_cells)
+    by_macs = quick.plan_of(PIXART, 8, WORKLOAD, even)
+    by_seconds = quick.plan_of(PIXART, 8, WORKLOAD, even, latency=latency)
+
+    def smallest(plan: Plan) -> set[str]:
+        return {PIXART.cells[cell].component for cell in np.flatnonzero(plan.rings[1])}
+
+    assert {"attn"} == smallest(by_seconds)
+    assert "attn" not in smallest(by_macs)
 
 
 def test_components_that_never_help_are_in_no_ring():
