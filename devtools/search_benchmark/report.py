@@ -127,6 +127,8 @@ def text(
             if runs.get(arm.name)
         ),
     ]
+    if absent := [arm.name for arm in ARMS if not runs.get(arm.name)]:
+        parts.append(f"Left out this time: {', '.join(absent)}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -143,7 +145,10 @@ def verdict(plan: Plan, runs: Runs, table: Sequence[Standing]) -> list[str]:
     seeds = [ratio for ratio in ours.ratio_of_each_seed if ratio is not None]
     met = ratio is not None and ratio <= GOAL * 1.001
     if ratio is None:
-        first = "ecad+ never reaches the hypervolume that the official settings end with."
+        first = (
+            "ecad+ never reaches the hypervolume that the official settings end with; the goal is "
+            f"1/{1 / GOAL:g} of their images: **not met**."
+        )
     else:
         first = (
             f"ecad+ reaches the held-out hypervolume that the official settings end with after "

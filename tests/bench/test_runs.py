@@ -157,6 +157,7 @@ def test_the_page_the_pictures_and_the_json_come_of_the_runs(subject, plan, tmp_
     assert all(path.stat().st_size > 500 for path in written)
     page = written[0].read_text(encoding="utf-8")
     assert all(arm in page for arm in arms)
+    assert "Left out this time: random, " in page
     document = json.loads(written[-1].read_text(encoding="utf-8"))
     by_name = {arm["arm"]: arm for arm in document["arms"]}
     assert set(arms) == set(by_name)
