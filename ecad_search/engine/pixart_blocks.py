@@ -24,7 +24,6 @@ from .short_way import (
     is_own_code,
     may_go,
     rehearse,
-    residual,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +52,6 @@ def pixart_block_shim(run: Run, block: Block, original: Forward) -> Forward:
     signature = inspect.signature(original)
     cells = [block.cells[name] for name in COMPONENTS]
     modulate: Any = defined_beside(module, "t2i_modulate")
-    summed = python_only(residual)
     own = is_own_code(module, original) and defined_beside(module, "t2i_modulate") is not None
 
     @python_only
@@ -82,12 +80,6 @@ def pixart_block_shim(run: Run, block: Block, original: Forward) -> Forward:
             return None
         return call.take(cell, to_read=True)
 
-    @python_only
-    def all_stored(call: Call) -> list[torch.Tensor] | None:
-        if call.rehearsal is not None or not all(map(call.available, cells)):
-            return None
-        return [call.take(cell, to_read=True) for cell in cells]
-
     def value(call: Call, name: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
         output = stored(call, name)
         return compute() if output is None else output
@@ -108,10 +100,7 @@ def pixart_block_shim(run: Run, block: Block, original: Forward) -> Forward:
         def mlp() -> torch.Tensor:
             return module.mlp(modulate(module.norm2(x), shift2, scale2))
 
-        reused = all_stored(call)
-        if reused is not None:
-            return summed(x, list(zip((gate1, None, gate2), reused, strict=True)))
-        x = summed(x, [(gate1, value(call, "attn", attn))])
+        x = x + gate1 * value(call, "attn", attn)
         x = added_to(x, value(call, "cross_attn", cross_attn))
         return added_to(x, gate2 * value(call, "mlp", mlp))
 

@@ -141,48 +141,6 @@ def added_to(tokens: torch.Tensor, addend: torch.Tensor) -> torch.Tensor:
     return tokens + addend
 
 
-PIECE = 2**18  # elements of the tokens: a megabyte, which stays in a core's cache
-Addend = tuple[torch.Tensor | None, torch.Tensor]  # gate, value
-
-
-def residual(tokens: torch.Tensor, addends: Sequence[Addend]) -> torch.Tensor:
-    """`tokens + gate * value`, for one addend after the other; without a gate, the value itself.
-
-    tokens, values: (batch, tokens, channels); gates: (batch, 1, channels). To the last bit what
-    these operations give. On a CPU they are done piece by piece: where a whole block is reused
-    nothing else is done in it, and most of that is writing to memory and reading from it.
-    """
-    like_tokens = all(
-        value.shape == tokens.shape and value.dtype == tokens.dtype for _, value in addends
-    )
-    if tokens.device.type != "cpu" or torch.is_grad_enabled() or not like_tokens:
-        return sum_of(tokens, addends)
-    dim = 1 if tokens.stride(1) >= tokens.stride(2) else 2  # along it, pieces lie together
-    length = tokens.shape[dim]
-    size = max(1, PIECE * length // tokens.numel())
-    result = torch.empty_like(tokens)
-    for start in range(0, length, size):
-        kept = slice(start, start + size)
-
-        def cut(tensor: torch.Tensor, kept: slice = kept) -> torch.Tensor:
-            if tensor.shape[dim] < length:
-                return tensor
-            return tensor[:, kept] if dim == 1 else tensor[:, :, kept]
-
-        parts = [(None if gate is None else cut(gate), cut(value)) for gate, value in addends]
-        sum_of(cut(tokens), parts, into=cut(result))
-    return result
-
-
-def sum_of(
-    tokens: torch.Tensor, addends: Sequence[Addend], *, into: torch.Tensor | None = None
-) -> torch.Tensor:
-    for gate, value in addends:
-        term = value if gate is None else gate * value
-        tokens = tokens + term if into is None else torch.add(tokens, term, out=into)
-    return tokens
-
-
 def same_bits(expected: Any, result: Any) -> bool:
     if isinstance(expected, tuple | list):
         return (

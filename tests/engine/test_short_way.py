@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from ecad_search.engine import short_way
-from ecad_search.engine.short_way import begins_rehearsal, may_go, rehearse, residual, same_bits
+from ecad_search.engine.short_way import begins_rehearsal, may_go, rehearse, same_bits
 
 CELL = 0
 
@@ -92,36 +91,3 @@ def test_nothing_equals_itself_where_both_are_nan():
     nan = torch.tensor([float("nan"), 1.0])
     assert same_bits([nan], (nan.clone(),))
     assert not same_bits(nan, torch.tensor([0.0, 1.0]))
-
-
-@pytest.mark.parametrize("piece", [1, 100, 2**18])
-@pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_residual_in_pieces_is_the_whole_one_to_the_last_bit(
-    monkeypatch: pytest.MonkeyPatch, piece: int, transposed: bool, dtype: torch.dtype
-) -> None:
-    monkeypatch.setattr(short_way, "PIECE", piece)
-    generator = torch.Generator().manual_seed(0)
-
-    def tokens() -> torch.Tensor:
-        shape = (2, 24, 37) if transposed else (2, 37, 24)
-        made = torch.randn(shape, generator=generator).to(dtype)
-        return made.transpose(1, 2) if transposed else made
-
-    x, attn, cross, mlp = (tokens() for _ in range(4))
-    gate1, gate2 = (torch.randn(2, 1, 24, generator=generator).to(dtype) for _ in range(2))
-    before = x.clone()
-    expected = ((x + gate1 * attn) + cross) + gate2 * mlp
-    with torch.inference_mode():
-        result = residual(x, [(gate1, attn), (None, cross), (gate2, mlp)])
-    assert same_bits(expected, result)
-    assert expected.stride() == result.stride()
-    assert same_bits(before, x)
-
-
-def test_a_residual_of_what_broadcasts_or_is_of_another_type_is_the_plain_sum() -> None:
-    x, value = torch.randn(2, 5, 4), torch.randn(1, 1, 4)
-    with torch.inference_mode():
-        assert same_bits(x + value, residual(x, [(None, value)]))
-        wide = torch.randn(2, 5, 4, dtype=torch.float64)
-        assert same_bits(x + wide, residual(x, [(None, wide)]))
