@@ -1,6 +1,7 @@
 """The page in another language: panel, editor, list and report in it, and nothing breaks.
 
-The tests of a renderer and language are one story on one page, in this order.
+The tests of a renderer are one story on one page, in this order. Each has a language of its own:
+that every text is there in all of them is shown without a browser, in tests/test_page_words.py.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from devtools import locales
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTING = "Comfy.Locale"
+LANGUAGES = dict(zip(("classic", "nodes2"), locales.LANGUAGES, strict=True))
 SEARCH, LOADER = 7, 4
 NAMES = {"knee"}  # values of combos, which the classic renderer draws on a canvas as well
 PANEL = "[...ecad.living.values()].find((life) => life.panel).panel"
@@ -42,12 +44,12 @@ DRAWN = """() => {
 }"""
 
 
-@pytest.fixture(scope="module", params=locales.LANGUAGES)
-def story(request, page):
-    """The page in this language, with the language as `.language`."""
-    page.server.post("/settings", {SETTING: request.param})
+@pytest.fixture(scope="module")
+def story(page):
+    """The page in a language, which is `.language`."""
+    page.language = LANGUAGES[page.renderer]
+    page.server.post("/settings", {SETTING: page.language})
     page.open()
-    page.language = request.param
     yield page
     page.server.post("/settings", {SETTING: "en"})
     page.open()
