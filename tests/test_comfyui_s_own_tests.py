@@ -21,8 +21,8 @@ from devtools.server import free_port, make_base
 
 ROOT = Path(__file__).resolve().parent.parent
 THEIRS = Path("tests/execution/test_execution.py")
-# They are parametrised with the ways of caching results, the default first. One takes about half a
-# minute, all four would take two; every test of the file is run.
+# They are parametrised with four ways of caching results, the default first. All would take four
+# times as long; every test of the file is run.
 ONE_WAY_OF_CACHING = "server0"
 NOT_CODE = {
     *("models", "custom_nodes", "input", "output", "temp", "user", "extra_model_paths.yaml"),

@@ -14,9 +14,8 @@ import numpy as np
 
 from .. import json_files
 from ..errors import ScheduleError, SearchError
-from ..json_files import is_number
+from ..json_files import is_count, is_number
 from . import pareto, schedule_json
-from .architecture import is_whole
 from .schedule import Schedule
 
 FORMAT = "ecad-front"
@@ -405,7 +404,7 @@ def _point(entry: Any, source: str) -> FrontPoint:
         )
     numbers = _numbers(entry, NUMBERS, source)
     samples, is_reference = entry.get("samples"), entry.get("is_reference", False)
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+    if not is_count(samples) or samples < 1:
         raise ScheduleError(
             f"Field 'samples' of {source} is {samples!r:.60}, expected a whole number from 1. "
             "Export the front again."
@@ -417,8 +416,7 @@ def _point(entry: Any, source: str) -> FrontPoint:
             "expected a number in (0, 1] and true or false. Export the front again."
         )
     stored, within = entry.get("cache_bytes"), entry.get("within_limits", True)
-    is_size = stored is None or (is_whole(stored) and stored >= 0)
-    if not is_size or not isinstance(within, bool):
+    if not (stored is None or is_count(stored)) or not isinstance(within, bool):
         raise ScheduleError(
             f"Field 'cache_bytes' of {source} is {stored!r:.60} and 'within_limits' "
             f"{within!r:.60}, "

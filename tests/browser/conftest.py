@@ -193,6 +193,22 @@ class ComfyPage:
         self.run("async (workflow) => { await app.loadGraphData(workflow); }", workflow)
         self.settle()
 
+    def make_search_small(self, *, images: int, seed: int) -> None:
+        """Of the loaded workflow; each renderer searches with a seed of its own, from `seed` on."""
+        self.run(
+            """([images, seed]) => {
+              const set = (type, values) => {
+                const node = app.graph.nodes.find((node) => node.type === type);
+                for (const [name, value] of Object.entries(values))
+                  node.widgets.find((widget) => widget.name === name).value = value;
+              };
+              set("ECAD_CalibrationPrompts", { prompts: 2 });
+              set("ECAD_SamplerSettings", { steps: 4 });
+              set("ECAD_Search", { images, seed, first_samples: 2 });
+            }""",
+            [images, seed + list(RENDERERS).index(self.renderer)],
+        )
+
     def saved(self) -> dict[str, Any]:
         """The workflow as ComfyUI would write it into a file."""
         text = "() => JSON.stringify((app.rootGraph ?? app.graph).serialize())"

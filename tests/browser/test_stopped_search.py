@@ -17,19 +17,7 @@ def stopped(page):
     """The page after the search of the example was cancelled; each renderer has a seed."""
     path = ROOT / "example_workflows" / "emoji_search.json"
     page.load(json.loads(path.read_text(encoding="utf-8")))
-    page.run(
-        """(seed) => {
-          const set = (type, values) => {
-            const node = app.graph.nodes.find((node) => node.type === type);
-            for (const [name, value] of Object.entries(values))
-              node.widgets.find((widget) => widget.name === name).value = value;
-          };
-          set("ECAD_CalibrationPrompts", { prompts: 2 });
-          set("ECAD_SamplerSettings", { steps: 4 });
-          set("ECAD_Search", { images: 95, seed, first_samples: 2 });
-        }""",
-        100 + sorted(["classic", "nodes2"]).index(page.renderer),
-    )
+    page.make_search_small(images=95, seed=100)
     page.queue()
     page.wait_for_panel("panel.state === 'running' && Number(panel.points) > 1")
     page.run("() => app.extensionManager.command.execute('Comfy.Interrupt')")
@@ -48,7 +36,9 @@ def test_a_cancelled_search_is_drawn_after_a_reload_as_far_as_it_came(stopped):
     drawn = stopped.wait_for_panel("panel.state === 'stopped' && Number(panel.drawn) > 0")
     assert not told[str(SEARCH)]["finished"]
     assert str(len(front)) == drawn["points"]
-    assert int(seen["images"]) <= int(drawn["images"]) == told[str(SEARCH)]["images"] < 95
+    assert int(drawn["images"]) == told[str(SEARCH)]["images"] < 95
+    # Of the job that was cut off, two pictures, some may have been counted; they are lost.
+    assert int(seen["images"]) - int(drawn["images"]) <= 2
     stopped.run(f"(key) => {PANEL}.select(key)", front[0]["key"])  # with its schedule
     assert front[0]["key"] == stopped.run(f"() => {PANEL}.box.data?.key")
     stopped.show(SEARCH)

@@ -40,19 +40,7 @@ def small_search():
 def story(page):
     """The page with the small search loaded; each renderer searches with a seed of its own."""
     page.load(small_search())
-    page.run(
-        """([seed, images]) => {
-          const set = (type, values) => {
-            const node = app.graph.nodes.find((node) => node.type === type);
-            for (const [name, value] of Object.entries(values))
-              node.widgets.find((widget) => widget.name === name).value = value;
-          };
-          set("ECAD_CalibrationPrompts", { prompts: 2 });
-          set("ECAD_SamplerSettings", { steps: 4 });
-          set("ECAD_Search", { images, seed, first_samples: 2 });
-        }""",
-        [sorted(["classic", "nodes2"]).index(page.renderer), IMAGES],
-    )
+    page.make_search_small(images=IMAGES, seed=0)
     return page
 
 

@@ -89,20 +89,12 @@ def test_the_panel_of_a_search_speaks_the_language(story, table):
     status = f"() => {PANEL}.status.textContent"
     assert table["No search has run yet. Queue the workflow."] == story.run(status)
     story.run(DRAWN)
+    story.make_search_small(images=12, seed=200)
     story.run(
-        """(seed) => {
-          const set = (type, values) => {
-            const node = app.graph.nodes.find((node) => node.type === type);
-            for (const [name, value] of Object.entries(values))
-              node.widgets.find((widget) => widget.name === name).value = value;
-          };
-          set("ECAD_CalibrationPrompts", { prompts: 2 });
-          set("ECAD_SamplerSettings", { steps: 4 });
-          set("ECAD_Search", { images: 12, seed, first_samples: 2 });
+        """() => {
           for (const { id } of app.graph.nodes)
             if (![2, 3, 4, 6, 7, 8, 11].includes(Number(id))) app.graph.getNodeById(id).mode = 2;
-        }""",
-        200 + sorted(["classic", "nodes2"]).index(story.renderer),
+        }"""
     )
     story.show(SEARCH)
     story.queue()
