@@ -11,6 +11,8 @@ from ..errors import ScheduleError
 from .architecture import Architecture, Component, is_whole
 from .schedule import MOST_STEPS, Schedule
 
+COMPARED_FORA = (2, 3, 4, 6)  # what a search shows beside its front
+
 
 def uncached(architecture: Architecture, steps: int) -> Schedule:
     """Everything computes at every step."""

@@ -14,7 +14,7 @@ from ..core import cost
 from ..core.architecture import Architecture, Workload
 from ..core.schedule import Schedule
 from ..errors import SearchError
-from .quick import spread_order, units
+from .quick import units
 
 MIB = 2**20
 
@@ -117,3 +117,16 @@ class CacheLimit:
     ) -> npt.NDArray[np.bool_]:
         """Only the cells whose turn is among the first `n`, (n_genomes,), may still reuse."""
         return compute | (places >= n[:, None])[:, None, :]
+
+
+def spread_order(n: int) -> list[int]:
+    """0 to n - 1: the middle, then the middles of both halves, and so on."""
+    order: list[int] = []
+    spans = [(0, n)]
+    while spans:
+        first, end = spans.pop(0)
+        if first < end:
+            middle = (first + end) // 2
+            order.append(middle)
+            spans += [(first, middle), (middle + 1, end)]
+    return order

@@ -32,6 +32,7 @@ from ..core.front import Front, FrontPoint
 from ..core.latency import Latency
 from ..core.schedule import Schedule
 from ..errors import SearchError
+from .proposals import gains
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -43,6 +44,8 @@ LONGEST = 12  # steps, nor than this
 MOST_STEPS = 120  # for which the shortest paths fit into memory
 REUSE_TIME = 0.2  # of a full step's time goes into one that reuses everything, rather less
 GAPS_SHARE = 0.45  # of what is left goes into gaps, the rest into whole schedules
+START = 12  # schedules that a search begins with, at most
+SPREAD = 24  # speed-ups of which they are
 TARGETS = (2, 4, 3, 6)  # these cost what FORA of such an N costs
 MOST_TRIES = 2  # of one schedule, on different samples
 SAME_COST = 1.001  # costs that differ by less are equal
@@ -472,22 +475,43 @@ def thinned(choices: Sequence[Choice], count: int) -> list[Choice]:
     return kept(high)
 
 
-def start_of(plan: Plan, measured: Sequence[Measured], count: int = 24) -> list[Schedule]:
-    """Schedules for a search to begin with, so ordered that every few of them are a whole front.
+def start_of(plan: Plan, measured: Sequence[Measured], count: int = START) -> list[Schedule]:
+    """Schedules for a search to begin with, each adding most to the front of those before it.
 
-    At most `count`, as evenly spread over the speed-ups as there are any. None is predicted to
-    drift farther than the fastest FORA of `REFERENCES`.
+    At most `count`, of speed-ups that are evenly spread. None is predicted to drift farther than
+    the worst of the schedules that a search compares with, for its loss is what may still be of
+    use.
     """
     prediction = predicted(plan, measured)
-    fora = [gaps_of(presets.fora(plan.architecture, plan.steps, every)) for every in REFERENCES]
+    fora = [
+        gaps_of(presets.fora(plan.architecture, plan.steps, every))
+        for every in presets.COMPARED_FORA
+    ]
     known = [gaps for gaps in fora if gaps and all(gap in plan.index for gap in gaps)]
     worst = max((prediction.drift(gaps) for gaps in known), default=np.inf)
     choices = [choice for choice in solve(prediction) if choice.gaps and choice.drift <= worst]
-    chosen = spread(choices, count)
     return [
-        replace(plan.schedule(chosen[i].gaps), name=f"quick-{1 / chosen[i].cost:.2f}x")
-        for i in spread_order(len(chosen))
+        replace(plan.schedule(choice.gaps), name=f"quick-{1 / choice.cost:.2f}x")
+        for choice in by_gain(spread(choices, SPREAD))[:count]
     ]
+
+
+def by_gain(choices: Sequence[Choice]) -> list[Choice]:
+    """All of them, always next the one that adds most area to the front of those before it.
+
+    The area is that of cost and predicted drift, below the uncached run's cost and the most drift
+    of all.
+    """
+    costs = np.array([choice.cost for choice in choices])
+    drifts = np.array([choice.drift for choice in choices])
+    corner = np.array([1.0, 1.05 * drifts.max(initial=0.0)])
+    front, order = np.array([[1.0, 0.0]]), []
+    while len(order) < len(choices):
+        added = gains(costs, drifts, front, corner)
+        added[order] = -1.0
+        order.append(int(np.argmax(added)))
+        front = np.vstack([front, [costs[order[-1]], drifts[order[-1]]]])
+    return [choices[i] for i in order]
 
 
 def spread(choices: Sequence[Choice], count: int) -> list[Choice]:
@@ -505,19 +529,6 @@ def spread(choices: Sequence[Choice], count: int) -> list[Choice]:
         if not chosen or best is not chosen[-1]:
             chosen.append(best)
     return chosen
-
-
-def spread_order(n: int) -> list[int]:
-    """0 to n - 1: the middle, then the middles of both halves, and so on."""
-    order: list[int] = []
-    spans = [(0, n)]
-    while spans:
-        first, end = spans.pop(0)
-        if first < end:
-            middle = (first + end) // 2
-            order.append(middle)
-            spans += [(first, middle), (middle + 1, end)]
-    return order
 
 
 def gaps_of(schedule: Schedule) -> tuple[Gap, ...] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,9 @@ from .surrogate import MOST_OBSERVATIONS, Features, Surrogate
 
 Floats = npt.NDArray[np.float64]
 
-USEFUL_LOSS = 3.0  # times the loss of the worst hand-made schedule
+USEFUL_SPREAD = 0.1  # of the uncached run's scores: a loss of so little may always be of use
 GROWTH = 0.005  # of the area under the front, less than which is none
+HAND_MADE = 72  # schedules of the paper's first population that ecad+ may choose from
 MOST_BARREN = 20  # generations in a row without a new schedule before the search gives up
 
 
@@ -768,17 +770,19 @@ class Search:
     def _useful_losses(self) -> Floats:
         """(scorers,) losses beyond which nobody wants a schedule, however cheap.
 
-        Without them the cheapest ruins, which nothing dominates, take the images of the search: it
-        is a multiple of what the worst of the hand-made schedules loses. Infinite before that is
-        known.
+        Without them the cheapest ruins, which nothing dominates, take the images of the search. The
+        worst of the hand-made schedules says what still can be used. Infinite before that is known.
         """
         found = [
             entry.paired.losses
             for entry in self._entries.values()
             if entry.paired is not None and entry.is_reference and entry is not self._uncached
         ]
-        worst = np.max([np.zeros(self.n_scorers), *found], axis=0)
-        return np.where(worst > 0, USEFUL_LOSS * worst, np.inf)
+        if not found:
+            return np.full(self.n_scorers, np.inf)
+        least = USEFUL_SPREAD * self._uncached.scores.std(axis=1)
+        worst = np.max([least, *found], axis=0)
+        return np.where(worst > 0, worst, np.inf)
 
     def _usual_variances(self) -> list[float | None]:
         """Of each scorer, the spread between samples of the differences to the uncached run."""
@@ -1011,11 +1015,14 @@ class Search:
     # --- mode: ecad+ -----------------------------------------------------------------------------
 
     def _guided_generation(self, size: int, rng: np.random.Generator) -> list[Proposal]:
-        limits = self._useful_losses()
+        useful_losses = self._useful_losses()
         scored = [e for e in self._entries.values() if e.is_scored and e.allowed]
-        useful = [e for e in scored if (self._paired(e).losses <= limits).all()]
+        useful = [e for e in scored if (self._paired(e).losses <= useful_losses).all()]
         scored = useful if len(useful) > 1 else scored
+        # From here on losses are as they are felt, those of the models too.
         front = np.array([self._objectives(entry) for entry in scored])
+        front[:, 1:] = proposals.saturated(front[:, 1:], useful_losses)
+        limits = proposals.saturated(useful_losses, useful_losses)
         kept, select = proposals.tournament(
             front, self.settings.population_for(self.architecture), rng
         )
@@ -1032,13 +1039,18 @@ class Search:
             return proposals.unique(children, known)
 
         pool = proposed(parents, select)
-        blind = pool[: size * 3]  # in random order already
-        surrogates = self._fitted_surrogates() if self.settings.guided else []
-        ranked = blind
+        surrogates = self._fitted_surrogates(useful_losses) if self.settings.guided else []
+        ranked = pool[: size * 3]  # in random order already
+        if surrogates:
+            pool += proposals.unique(self._fitting(self._hand_made, rng), known)
+
+        def predicted(compute: npt.NDArray[np.bool_]) -> Floats:
+            return -np.column_stack([surrogate.predict(compute) for surrogate in surrogates])
+
         if surrogates and pool:
             for _ in range(proposals.ROUNDS):
                 compute = _stacked(pool)
-                losses = np.column_stack([-s.predict(compute).mean for s in surrogates])
+                losses = predicted(compute)
                 points = np.column_stack([self._costs(pool), np.round(losses, 9)])
                 points[(losses > limits).any(axis=1), 0] = 1.0  # saving nothing: out of the way
                 kept, select = proposals.tournament(points, proposals.POOL // 2, rng)
@@ -1047,16 +1059,13 @@ class Search:
             compute = _stacked(pool)
             chosen = proposals.choose(
                 self._costs(pool),
-                [surrogate.predict(compute) for surrogate in surrogates],
+                predicted(compute),
                 front[pareto.front_indices(front)],
                 min(3 * size, len(pool)),
                 rng,
                 useful_losses=limits,
             )
             ranked = [pool[i] for i in chosen]
-            # Every so many candidates one that the model had no say in.
-            for slot in range(size // proposals.BLIND_EVERY):
-                ranked[slot * proposals.BLIND_EVERY :][:0] = blind[slot : slot + 1]
         return self._new_ones(ranked, size) or self._new_ones(self._anything(rng), size)
 
     def _children(
@@ -1067,6 +1076,13 @@ class Search:
     ) -> list[Proposal]:
         return proposals.children(parents, proposals.POOL, rng, grid=self._grid, select=select)
 
+    @cached_property
+    def _hand_made(self) -> list[Proposal]:
+        """The paper's first population: the model tells which of it is worth an image."""
+        rng = np.random.default_rng(self.settings.seed)
+        made = seeding.paper_population(self.architecture, self.steps, HAND_MADE, rng)
+        return [Proposal(seed.schedule.compute, seed.origin) for seed in made]
+
     def _anything(self, rng: np.random.Generator) -> list[Proposal]:
         """Random schedules: for spaces so small that mutation brings nothing new."""
         made = seeding.random_population(self.architecture, self.steps, 200, rng)
@@ -1076,8 +1092,8 @@ class Search:
         """(n,) relative costs, all at once; lost work counts here, so they may be too high."""
         return self._shares(_stacked(pool))
 
-    def _fitted_surrogates(self) -> list[Surrogate]:
-        """A model for each scorer of everything scored so far; none before there is any."""
+    def _fitted_surrogates(self, useful_losses: Floats) -> list[Surrogate]:
+        """A model for each scorer of all losses so far as they are felt; none before any is."""
         usual = self._usual_variances()
         seen = [
             entry
@@ -1089,6 +1105,7 @@ class Search:
         seen = seen[-MOST_OBSERVATIONS:]
         compute = np.stack([entry.candidate.schedule.compute for entry in seen])
         losses = np.stack([self._paired(entry).losses for entry in seen])
+        losses = proposals.saturated(losses, useful_losses)
         return [
             Surrogate(
                 self._features,

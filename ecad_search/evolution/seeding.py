@@ -180,7 +180,7 @@ def ecad_population(architecture: Architecture, steps: int) -> list[Seed]:
         return region
 
     def made() -> Iterator[Seed]:
-        for every in (2, 3, 4, 6):
+        for every in presets.COMPARED_FORA:
             yield _fora(architecture, steps, every)
         third = max(1, steps // 3)
         yield combined(5, computes(slice(0, third)), "fora 5, early steps computed")
@@ -205,7 +205,7 @@ def fitting_population(limit: CacheLimit) -> list[Seed]:
     def made() -> Iterator[Seed]:
         for order, speeds, which in zip(
             limit.orders,
-            ((2, 3, 4, 6), (3,), (3,)),
+            (presets.COMPARED_FORA, (3,), (3,)),
             ("most saving", "first", "last"),
             strict=True,
         ):

@@ -1,14 +1,12 @@
 """A cheap model of quality: which of many proposed schedules is worth rendering?
 
 Gaussian-process regression of the quality difference to the uncached run. Its kernel says what
-caching is like: a loss is the sum of losses of single (step, cell) reuses, and reuses of the same
-component, step or block cost alike. So a handful of schedules already says something about all.
+caching is like: a loss is the sum of losses of single (step, cell) reuses, more for every further
+step of age, and reuses of the same component, step or block cost alike. So a handful of schedules
+already says something about all.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +24,7 @@ PRIORS = (
     (0.5, 0.5, 1.0, 1.0, 0.5, 1.0, 4.0),
 )
 CURVATURES = (0.0, 0.5, 2.0)
+AGES = (1, 2, 3, 5)  # steps; from each on a reused value costs something more, or less
 SCALES = tuple(np.geomspace(0.1, 30.0, 8))
 
 
@@ -48,41 +47,27 @@ class Features:
     def levels(self, compute: npt.NDArray[np.bool_]) -> list[Floats]:
         """One (n, features) array per entry of a prior.
 
-        Every level gives the all-reuse schedule about the length 1. A reuse weighs with the square
-        root of its age: an older value is worse, but not in proportion.
+        Each is made of the reuses from every one of `AGES` on, side by side: what an older value
+        costs beyond a younger one is not the same everywhere. Of all of one age, a level is about
+        as long as any other level.
         """
-        weight = np.sqrt(staleness(compute))
-        weight /= np.sqrt(max(self.steps / 2, 1.0))
-        n, steps, cells = weight.shape
-        by_step_component = weight @ self._components
-        by_block = weight.sum(axis=1) @ self._blocks
+        age = staleness(compute)
+        each = zip(*(self._levels_of((age >= least).astype(float)) for least in AGES), strict=True)
+        return [np.concatenate(level, axis=1) for level in each]
+
+    def _levels_of(self, reused: Floats) -> list[Floats]:
+        n, steps, cells = reused.shape
+        by_step_component = reused @ self._components
         raw = [
-            weight.sum(axis=(1, 2))[:, None],
+            reused.sum(axis=(1, 2))[:, None],
             by_step_component.sum(axis=1),
-            weight.sum(axis=2),
+            reused.sum(axis=2),
             by_step_component.reshape(n, -1),
-            by_block,
-            weight.sum(axis=1),
-            weight.reshape(n, -1),
+            reused.sum(axis=1) @ self._blocks,
+            reused.sum(axis=1),
+            reused.reshape(n, -1),
         ]
         return [level * np.sqrt(level.shape[1]) / (steps * cells) for level in raw]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Posterior of the quality difference at n schedules: mean (n,) and covariance (n, n)."""
-
-    mean: Floats
-    covariance: Floats
-
-    def draw(self, rng: np.random.Generator) -> Floats:
-        """One plausible truth, (n,): agrees with itself across schedules that are alike."""
-        return self.mean + self._root @ rng.standard_normal(len(self.mean))
-
-    @cached_property
-    def _root(self) -> Floats:
-        values, vectors = np.linalg.eigh(self.covariance)
-        return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 class Surrogate:
@@ -134,11 +119,8 @@ class Surrogate:
         )
         return scale * (linear / size + curvature * (linear / size) ** 2)
 
-    def predict(self, compute: npt.NDArray[np.bool_]) -> Prediction:
-        """What to expect of (n, steps, cells) schedules."""
+    def predict(self, compute: npt.NDArray[np.bool_]) -> Floats:
+        """The qualities, (n,), to expect of (n, steps, cells) schedules."""
         levels = self._features.levels(compute)
         kernel = self._precision[:, None] * self._kernel(self._levels, levels)
-        across = self._whitening @ kernel
-        mean = across.T @ self._white
-        covariance = self._kernel(levels, levels) - across.T @ across
-        return Prediction(mean * self._unit, covariance * self._unit**2)
+        return (self._whitening @ kernel).T @ self._white * self._unit

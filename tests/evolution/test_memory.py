@@ -19,7 +19,7 @@ from ecad_search.engine.liveness import peaks, predicted_bytes, stored_sizes
 from ecad_search.errors import JournalError, SearchError
 from ecad_search.evolution.journal import Journal
 from ecad_search.evolution.journal_front import recorded_front
-from ecad_search.evolution.memory import MIB, CacheLimit, CacheMemory
+from ecad_search.evolution.memory import MIB, CacheLimit, CacheMemory, spread_order
 from ecad_search.evolution.quick import units
 from ecad_search.evolution.search import Search
 from ecad_search.evolution.settings import SearchSettings
@@ -277,3 +277,13 @@ def test_lost_work_takes_no_less_than_the_same_without_it(seed, family):
     rows[:, 0] = True
     memory = memory_of(problem)
     assert memory.of(Schedule(problem.architecture, rows[0])) <= memory.predicted(rows)[0]
+
+
+@given(st.integers(0, 60))
+def test_an_even_order_is_spread_over_the_whole_range(n):
+    order = spread_order(n)
+    assert list(range(n)) == sorted(order)
+    if n >= 7:
+        assert {"low", "middle", "high"} == {
+            "low" if i < n / 3 else "high" if i >= 2 * n / 3 else "middle" for i in order[:3]
+        }

@@ -225,6 +225,39 @@ def test_hopeless_candidates_are_dropped_early():
     assert "dropped" in verdicts and "scored" in verdicts
 
 
+@pytest.mark.parametrize("seed", [21, 27, 29])
+def test_hardly_an_image_goes_to_schedules_worse_than_every_hand_made_one(seed):
+    architecture = find("emoji-pixart")
+    made_of = SearchProblem(architecture, 20, seed=seed, additive=False)
+    worst = made_of.true_loss(presets.fora(architecture, 20, 6))
+    search = Search(
+        SearchSettings(seed=seed, images=400),
+        architecture,
+        20,
+        made_of.workload,
+        made_of.n_samples,
+        Journal(None),
+    )
+    made_of.finish(search)
+    bred = [e for e in search._entries.values() if e.candidate.generation > 0 and e.done]
+    images = {True: 0, False: 0}
+    for entry in bred:
+        images[made_of.true_loss(entry.candidate.schedule) > 1.5 * worst] += entry.done
+    assert images[True] < 0.05 * images[False]
+
+
+def test_a_loss_far_below_the_spread_of_the_scores_is_always_of_use():
+    """Else, where every hand-made schedule is free, a search would look at nothing faster."""
+    made_of = problem(n_samples=16)
+    search = search_of(Journal(None), made_of, images=500)
+    uncached = presets.uncached(made_of.architecture, made_of.steps)
+    while (job := search.ask()) is not None:
+        loss = 0.0 if job.candidate.key == uncached.key else 1e-6
+        search.tell(job, [score - loss for score in made_of.score(uncached, job.samples)])
+    spread = np.std(made_of.score(uncached, tuple(range(16))))
+    assert [pytest.approx(0.1 * spread)] == search._useful_losses().tolist()
+
+
 def test_a_lucky_first_block_does_not_reach_the_front():
     made_of = problem()
     search = search_of(Journal(None))

@@ -34,10 +34,7 @@ def test_forty_noisy_schedules_order_a_hundred_others(additive):
     seen, unseen = slice(0, 40), slice(40, 140)
     quality = truth[seen] + rng.normal(0, 0.02, 40)
     model = Surrogate(FEATURES, compute[seen], quality, np.full(40, 0.02**2))
-    prediction = model.predict(compute[unseen])
-    assert np.corrcoef(prediction.mean, truth[unseen])[0, 1] > 0.95
-    within = np.abs(prediction.mean - truth[unseen]) < 3 * np.sqrt(np.diag(prediction.covariance))
-    assert within.mean() > 0.8
+    assert np.corrcoef(model.predict(compute[unseen]), truth[unseen])[0, 1] > 0.95
 
 
 def test_the_uncached_schedule_is_known_to_lose_nothing():
@@ -46,8 +43,42 @@ def test_the_uncached_schedule_is_known_to_lose_nothing():
     compute = np.stack([seed.schedule.compute for seed in seeds])
     quality = -np.array([made_of.true_loss(seed.schedule) for seed in seeds])
     model = Surrogate(FEATURES, compute, quality, np.full(len(seeds), 1e-4))
-    prediction = model.predict(presets.uncached(ARCHITECTURE, 20).compute[None])
-    assert (0.0, 0.0) == (prediction.mean[0], prediction.covariance[0, 0])
+    assert [0.0] == model.predict(presets.uncached(ARCHITECTURE, 20).compute[None]).tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_ruins_do_not_drown_is_learnt_better(seed):
+    """Losses of useful schedules, told from eighty of which a third loses up to ten times more."""
+    made_of = SearchProblem(ARCHITECTURE, 20, seed=seed, additive=False)
+    rng = np.random.default_rng(0)
+    seeds = [*ecad_population(ARCHITECTURE, 20), *random_population(ARCHITECTURE, 20, 300, rng)]
+    compute = np.stack([seed.schedule.compute for seed in seeds])
+    losses = np.array([made_of.true_loss(seed.schedule) for seed in seeds])
+    limit = np.array([made_of.true_loss(presets.fora(ARCHITECTURE, 20, 6))])
+    saturated = proposals.saturated(losses[:, None], limit)[:, 0]
+    seen = np.arange(len(seeds)) < 80
+    asked = ~seen & (losses < limit)
+
+    def error(losses):
+        model = Surrogate(FEATURES, compute[seen], -losses[seen], np.full(80, 1e-5))
+        missed = model.predict(compute[asked]) + losses[asked]
+        return float(np.sqrt(np.mean(missed**2)))
+
+    assert error(saturated) < error(losses)
+
+
+@given(
+    losses=st.lists(st.floats(-5, 50), min_size=2, max_size=8, unique=True),
+    limit=st.floats(0.01, 10),
+)
+def test_saturated_losses_keep_their_order_and_end_at_twice_the_limit(losses, limit):
+    column = np.sort(losses)[:, None]
+    found = proposals.saturated(column, np.array([limit]))
+    assert (np.diff(found, axis=0) >= 0).all()
+    assert (np.abs(found) <= 2 * limit).all()
+    small = np.abs(column) < limit / 4
+    np.testing.assert_allclose(found[small], column[small], rtol=0.01, atol=1e-12)
+    assert column.tolist() == proposals.saturated(column, np.array([np.inf])).tolist()
 
 
 @given(st.integers(0, 10_000))

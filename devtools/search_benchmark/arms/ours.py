@@ -63,7 +63,7 @@ def quick_schedule(meter: Meter, seed: int) -> None:
     """The schedules of a profile, scored one after the other; no search."""
     plan, measured = meter.profile(PROFILED_SAMPLES)
     meter.scores(meter.uncached)
-    for schedule in quick.start_of(plan, measured):
+    for schedule in quick.start_of(plan, measured, quick.SPREAD):
         meter.scores(schedule)
 
 
