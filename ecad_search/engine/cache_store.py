@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -31,11 +32,26 @@ def signatures(inputs: Sequence[torch.Tensor], streams: int) -> Signatures:
     return tuple(Signature.of(x, streams) for x in inputs)
 
 
+@dataclass(eq=False)
+class Held:
+    """The values of all streams of a model call in one tensor, as their place holds it.
+
+    Streams that are computed together are mostly read together as well; then nothing needs to be
+    put together again. The memory serves the next value once none of the streams needs it.
+    """
+
+    tensor: torch.Tensor  # (streams * batch, ...)
+    streams: tuple[Hashable, ...]
+    readers: int
+    given_away: bool = False
+
+
 class Stored(NamedTuple):
     """One tensor of a cell's value. `signatures` are those of the inputs it was computed from."""
 
-    value: torch.Tensor  # as its place holds it
+    value: torch.Tensor  # the stream's rows of what is held
     signatures: Signatures
+    held: Held
     transposed: bool = False  # (batch, channels, tokens) is held, for a reader that has that too
 
 
@@ -61,7 +77,7 @@ class CacheStore:
 
     def put(
         self,
-        stream: Hashable,
+        streams: tuple[Hashable, ...],
         cell: int,
         part: int,
         value: torch.Tensor,
@@ -69,16 +85,27 @@ class CacheStore:
         *,
         transposed: bool = False,
     ) -> None:
-        """Hold a copy of `value` in the place of an older one."""
-        self.drop_part(stream, cell, part)
+        """Hold a copy of `value`, (streams * batch, ...), in the place of older ones."""
+        for stream in streams:
+            self.drop_part(stream, cell, part)
         with self._keep():
-            held = self.place.store(value.transpose(1, 2) if transposed else value)
-        stored = Stored(held, given, transposed)
-        self._streams.setdefault(stream, {}).setdefault(cell, {})[part] = stored
-        self._count(held.nbytes)
+            tensor = self.place.store(value.transpose(1, 2) if transposed else value)
+        held = Held(tensor, streams, readers=len(streams))
+        for stream, rows in zip(streams, tensor.chunk(len(streams)), strict=True):
+            stored = Stored(rows, given, held, transposed)
+            self._streams.setdefault(stream, {}).setdefault(cell, {})[part] = stored
+        self._count(tensor.nbytes)
 
     def get(self, stream: Hashable, cell: int, part: int = 0) -> Stored | None:
         return self._streams.get(stream, {}).get(cell, {}).get(part)
+
+    def pieces(self, streams: tuple[Hashable, ...], cell: int, part: int) -> list[Stored]:
+        """The value of these streams, each of which has one: in one piece if it is held so."""
+        found = [self._streams[stream][cell][part] for stream in streams]
+        held = found[0].held
+        if held.streams == streams and all(one.held is held for one in found):
+            return [found[0]._replace(value=held.tensor)]
+        return found
 
     def parts(self, stream: Hashable, cell: int) -> int:
         """How many tensors are stored for a cell."""
@@ -92,8 +119,7 @@ class CacheStore:
         values = self._streams.get(stream, {})
         for cell in cells:
             for stored in values.pop(cell, {}).values():
-                self._count(-stored.value.nbytes)
-                self.place.take_back(stored.value)
+                self._release(stored)
 
     def drop_part(
         self, stream: Hashable, cell: int, part: int, *, given_away: bool = False
@@ -102,9 +128,8 @@ class CacheStore:
         parts = self._streams.get(stream, {}).get(cell, {})
         stored = parts.pop(part, None)
         if stored is not None:
-            self._count(-stored.value.nbytes)
-            if not given_away:
-                self.place.take_back(stored.value)
+            stored.held.given_away |= given_away
+            self._release(stored)
             if not parts:
                 del self._streams[stream][cell]
 
@@ -116,6 +141,13 @@ class CacheStore:
         self._streams.clear()
         self.place.clear()
         self.bytes = 0
+
+    def _release(self, stored: Stored) -> None:
+        self._count(-stored.value.nbytes)
+        held = stored.held
+        held.readers -= 1
+        if not held.readers and not held.given_away:
+            self.place.take_back(held.tensor)
 
     def _count(self, change: int) -> None:
         with self._lock:

@@ -371,9 +371,10 @@ class Call:
         """The stored tensors that this call may ask for, in the order in which it comes to them."""
         for part in self.run.architecture.stored_parts:
             if not self.due[part.cell]:
-                for stream in self.streams:
-                    stored = self.run.store.get(stream, part.cell, part.part)
-                    if stored is not None:
+                store = self.run.store
+                known = [s for s in self.streams if store.get(s, part.cell, part.part) is not None]
+                if known:
+                    for stored in store.pieces(tuple(known), part.cell, part.part):
                         yield stored.value
 
     def offer(self, cell: int, inputs: Sequence[torch.Tensor]) -> None:
@@ -399,18 +400,18 @@ class Call:
         until anything is stored.
         """
         store, device = self.run.store, self.given[cell][0].device
-        last_read = not self.kept_after[cell]
-        values, transposed = [], cell in self.transposed
-        for stream in self.streams:
-            stored = store.get(stream, cell, part)
-            assert stored is not None
-            if last_read:
-                given_away = not to_read and len(self.streams) == 1
+        last_read, transposed = not self.kept_after[cell], cell in self.transposed
+        pieces = store.pieces(self.streams, cell, part)
+        if last_read:
+            given_away = not to_read and len(pieces) == 1
+            for stream in self.streams:
                 store.drop_part(stream, cell, part, given_away=given_away)
-            # A copy, since blocks may work in place on what they get; the last reader may have it.
-            as_held = last_read or to_read or len(self.streams) > 1
-            value = store.place.load(stored.value, device, as_held=as_held)
-            values.append(value if stored.transposed == transposed else value.transpose(1, 2))
+        # A copy, since blocks may work in place on what they get; the last reader may have it.
+        as_held = last_read or to_read or len(pieces) > 1
+        values = []
+        for piece in pieces:
+            value = store.place.load(piece.value, device, as_held=as_held)
+            values.append(value if piece.transposed == transposed else value.transpose(1, 2))
         self.reused[cell] = True
         whole = torch.cat(values) if len(values) > 1 else values[0]
         return whole.transpose(1, 2) if transposed else whole
@@ -430,10 +431,9 @@ class Call:
         n = len(self.streams)
         if self.run.current_call is not self or value.shape[0] % n:
             return
-        for stream, rows in zip(self.streams, value.chunk(n), strict=True):
-            self.run.store.put(
-                stream, cell, part, rows, self.given[cell], transposed=cell in self.transposed
-            )
+        self.run.store.put(
+            self.streams, cell, part, value, self.given[cell], transposed=cell in self.transposed
+        )
 
 
 def synchronize(device: torch.device | None) -> None:

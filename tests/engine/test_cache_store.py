@@ -8,7 +8,7 @@ STREAM, CELL = "a", 0
 
 
 def put(store, value, cell=CELL, **options):
-    store.put(STREAM, cell, 0, value, signatures([value], 1), **options)
+    store.put((STREAM,), cell, 0, value, signatures([value], 1), **options)
 
 
 def held(store, cell=CELL):
@@ -66,3 +66,58 @@ def test_nothing_is_kept_after_a_run():
     store.drop_part(STREAM, CELL, 0)
     store.clear()
     assert {} == store.place._spare
+
+
+# --- streams that were computed together ---------------------------------------------------------
+
+
+def put_both(store, value):
+    store.put(("a", "b"), CELL, 0, value, signatures([value], 2))
+
+
+def test_streams_stored_together_are_read_in_one_piece():
+    store, value = CacheStore(), torch.arange(12.0).reshape(2, 3, 2)
+    put_both(store, value)
+    (piece,) = store.pieces(("a", "b"), CELL, 0)
+    assert torch.equal(value, piece.value)
+    assert [True, True] == [
+        torch.equal(value[i : i + 1], store.get(stream, CELL).value)
+        for i, stream in enumerate(("a", "b"))
+    ]
+    assert 48 == store.bytes
+
+
+def test_in_another_order_or_alone_they_are_read_by_rows():
+    store, value = CacheStore(), torch.arange(12.0).reshape(2, 3, 2)
+    put_both(store, value)
+    turned = [piece.value for piece in store.pieces(("b", "a"), CELL, 0)]
+    assert torch.equal(value.flip(0), torch.cat(turned))
+    (alone,) = store.pieces(("b",), CELL, 0)
+    assert torch.equal(value[1:], alone.value)
+    store.put(("b",), CELL, 0, value[:1], signatures([value[:1]], 1))
+    mixed = [piece.value for piece in store.pieces(("a", "b"), CELL, 0)]
+    assert torch.equal(value[:1].repeat(2, 1, 1), torch.cat(mixed))
+    assert 48 == store.bytes == store.peak_bytes
+
+
+def test_their_memory_serves_again_when_none_of_them_needs_it():
+    store = CacheStore()
+    put_both(store, torch.ones(2, 3, 2))
+    held = store.get("a", CELL).held.tensor
+    store.drop_part("a", CELL, 0)
+    store.put(("c",), 1, 0, torch.zeros(2, 3, 2), signatures([torch.zeros(2, 3, 2)], 1))
+    assert torch.equal(torch.ones(1, 3, 2), store.get("b", CELL).value)
+    assert held.data_ptr() != store.get("c", 1).value.data_ptr()
+    store.drop_part("b", CELL, 0)
+    put_both(store, torch.full((2, 3, 2), 3.0))
+    assert held.data_ptr() == store.get("a", CELL).held.tensor.data_ptr()
+
+
+def test_nothing_that_one_of_them_was_given_is_written_on():
+    store = CacheStore()
+    put_both(store, torch.ones(2, 3, 2))
+    away = store.get("a", CELL).value
+    store.drop_part("a", CELL, 0, given_away=True)
+    store.drop_part("b", CELL, 0)
+    put_both(store, torch.zeros(2, 3, 2))
+    assert torch.equal(torch.ones(1, 3, 2), away)

@@ -47,11 +47,12 @@ def test_stored_values_stay_as_they_were_stored(
     held, compared = [], []
     put = store_class.put
 
-    def watched(self, stream, cell, part, value, given, **options):
-        put(self, stream, cell, part, value, given, **options)
-        stored = self.get(stream, cell, part)
-        assert stored.value.untyped_storage().data_ptr() != value.untyped_storage().data_ptr()
-        held.append((self, (stream, cell, part), stored, stored.value.clone()))
+    def watched(self, streams, cell, part, value, given, **options):
+        put(self, streams, cell, part, value, given, **options)
+        for stream in streams:
+            stored = self.get(stream, cell, part)
+            assert stored.value.untyped_storage().data_ptr() != value.untyped_storage().data_ptr()
+            held.append((self, (stream, cell, part), stored, stored.value.clone()))
 
     def look(*_):
         for store, key, stored, as_it_was in held:
