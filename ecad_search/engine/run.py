@@ -369,9 +369,9 @@ class Call:
 
     def expected(self) -> Iterator[torch.Tensor]:
         """The stored tensors that this call may ask for, in the order in which it comes to them."""
+        store = self.run.store
         for part in self.run.architecture.stored_parts:
             if not self.due[part.cell]:
-                store = self.run.store
                 known = [s for s in self.streams if store.get(s, part.cell, part.part) is not None]
                 if known:
                     for stored in store.pieces(tuple(known), part.cell, part.part):

@@ -176,7 +176,7 @@ class Search:
         self._memory = memory
         self._limit = self._cache_limit()
         self._grid = Grid.of(architecture)
-        self._features = Features(self._grid, steps)
+        self._features = Features(self._grid)
         self._cell_costs, self._base_cost = self._relative_costs()
         self._times: TimeCost | None = None
         uncached = presets.uncached(architecture, steps)
@@ -1019,7 +1019,7 @@ class Search:
         scored = [e for e in self._entries.values() if e.is_scored and e.allowed]
         useful = [e for e in scored if (self._paired(e).losses <= useful_losses).all()]
         scored = useful if len(useful) > 1 else scored
-        # From here on losses are as they are felt, those of the models too.
+        # From here on losses are saturated, those of the models too.
         front = np.array([self._objectives(entry) for entry in scored])
         front[:, 1:] = proposals.saturated(front[:, 1:], useful_losses)
         limits = proposals.saturated(useful_losses, useful_losses)
@@ -1040,26 +1040,25 @@ class Search:
 
         pool = proposed(parents, select)
         surrogates = self._fitted_surrogates(useful_losses) if self.settings.guided else []
-        ranked = pool[: size * 3]  # in random order already
-        if surrogates:
-            pool += proposals.unique(self._fitting(self._hand_made, rng), known)
 
-        def predicted(compute: npt.NDArray[np.bool_]) -> Floats:
+        def predicted(pool: list[Proposal]) -> Floats:
+            compute = _stacked(pool)
             return -np.column_stack([surrogate.predict(compute) for surrogate in surrogates])
 
+        if surrogates:
+            pool += proposals.unique(self._fitting(self._hand_made, rng), known)
+        ranked = pool[: size * 3]  # without a model: in random order already
         if surrogates and pool:
             for _ in range(proposals.ROUNDS):
-                compute = _stacked(pool)
-                losses = predicted(compute)
+                losses = predicted(pool)
                 points = np.column_stack([self._costs(pool), np.round(losses, 9)])
                 points[(losses > limits).any(axis=1), 0] = 1.0  # saving nothing: out of the way
                 kept, select = proposals.tournament(points, proposals.POOL // 2, rng)
                 pool = [pool[i] for i in kept]
                 pool += proposed([proposal.compute for proposal in pool], select)
-            compute = _stacked(pool)
             chosen = proposals.choose(
                 self._costs(pool),
-                predicted(compute),
+                predicted(pool),
                 front[pareto.front_indices(front)],
                 min(3 * size, len(pool)),
                 rng,
@@ -1093,7 +1092,7 @@ class Search:
         return self._shares(_stacked(pool))
 
     def _fitted_surrogates(self, useful_losses: Floats) -> list[Surrogate]:
-        """A model for each scorer of all losses so far as they are felt; none before any is."""
+        """A model for each scorer of all saturated losses so far; none before there are any."""
         usual = self._usual_variances()
         seen = [
             entry

@@ -39,8 +39,7 @@ def staleness(compute: npt.NDArray[np.bool_]) -> Floats:
 class Features:
     """Maps schedules to vectors in which a dot product counts the reuses two of them share."""
 
-    def __init__(self, grid: Grid, steps: int) -> None:
-        self.steps = steps
+    def __init__(self, grid: Grid) -> None:
         self._components = np.eye(grid.n_components)[grid.components]  # (cells, components)
         self._blocks = np.eye(grid.n_blocks)[grid.blocks]  # (cells, blocks)
 

@@ -230,14 +230,7 @@ def test_hardly_an_image_goes_to_schedules_worse_than_every_hand_made_one(seed):
     architecture = find("emoji-pixart")
     made_of = SearchProblem(architecture, 20, seed=seed, additive=False)
     worst = made_of.true_loss(presets.fora(architecture, 20, 6))
-    search = Search(
-        SearchSettings(seed=seed, images=400),
-        architecture,
-        20,
-        made_of.workload,
-        made_of.n_samples,
-        Journal(None),
-    )
+    search = search_of(Journal(None), made_of, seed=seed, images=400, population=None)
     made_of.finish(search)
     bred = [e for e in search._entries.values() if e.candidate.generation > 0 and e.done]
     images = {True: 0, False: 0}

@@ -16,7 +16,7 @@ from ecad_search.evolution.surrogate import Features, Surrogate, staleness
 from ecad_search.testing.search_problem import SearchProblem
 
 ARCHITECTURE = find("emoji-pixart")
-FEATURES = Features(Grid.of(ARCHITECTURE), 20)
+FEATURES = Features(Grid.of(ARCHITECTURE))
 
 
 def test_staleness_counts_steps_since_the_last_computation():
