@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
@@ -38,14 +39,14 @@ class BesideModel:
 
     Main memory that is let go goes back to the system and comes again page by page, which can take
     as long as computing a component; so there it is kept for the next value, as accelerators'
-    allocators do by themselves.
+    allocators do by themselves. For one of the same thread, which may still be reading it.
     """
 
     def __init__(self) -> None:
-        self._spare: dict[tuple[torch.Size, torch.dtype], list[torch.Tensor]] = {}
+        self._spare: dict[tuple[int, torch.Size, torch.dtype], list[torch.Tensor]] = {}
 
     def store(self, value: torch.Tensor) -> torch.Tensor:
-        if value.device.type == "cpu" and (spare := self._spare.get((value.shape, value.dtype))):
+        if value.device.type == "cpu" and (spare := self._spare.get(spare_key(value))):
             return spare.pop().copy_(value.detach())
         return value.detach().clone(memory_format=torch.contiguous_format)
 
@@ -59,10 +60,14 @@ class BesideModel:
 
     def take_back(self, held: torch.Tensor) -> None:
         if held.device.type == "cpu":
-            self._spare.setdefault((held.shape, held.dtype), []).append(held)
+            self._spare.setdefault(spare_key(held), []).append(held)
 
     def clear(self) -> None:
         self._spare.clear()
+
+
+def spare_key(tensor: torch.Tensor) -> tuple[int, torch.Size, torch.dtype]:
+    return threading.get_ident(), tensor.shape, tensor.dtype
 
 
 class InMainMemory:

@@ -1,5 +1,7 @@
 """What is held is a copy, and its memory serves again only when nobody reads it any more."""
 
+from threading import Thread
+
 import torch
 
 from ecad_search.engine.cache_store import CacheStore, signatures
@@ -32,6 +34,19 @@ def test_memory_of_a_value_that_went_serves_the_next_one():
     assert place == held(store, 1).data_ptr()
     assert torch.equal(torch.full((1, 3, 2), 2.0), held(store, 1))
     assert 24 == store.bytes == store.peak_bytes
+
+
+def test_memory_that_a_thread_may_still_read_serves_no_other_thread():
+    """T28: of two devices one takes its last value to read while the other stores one."""
+    store = CacheStore()
+    put(store, torch.ones(1, 3, 2))
+    read = held(store)
+    store.drop_part(STREAM, CELL, 0)
+    other = Thread(target=put, args=(store, torch.zeros(1, 3, 2)), kwargs={"cell": 1})
+    other.start()
+    other.join()
+    assert torch.equal(torch.ones(1, 3, 2), read)
+    assert torch.equal(torch.zeros(1, 3, 2), held(store, 1))
 
 
 def test_a_value_given_away_is_never_written_on():
