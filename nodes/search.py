@@ -480,10 +480,11 @@ class SearchRun:
         finally:
             for scorer in self.scorers:
                 scorer.unload()
-            # Also when it was cancelled, and its node has no output.
+            # Also when it was cancelled: its node has no output then, and what the page has counted
+            # of the job that was cut off is lost.
             SNAPSHOTS.keep(self.workflow, self.progress.node_id, self.payload())
+            self.report(force=True)
         front = self.save_front()
-        self.report(force=True)
         log.info("ECAD: %s", self.summary())
         return front
 
