@@ -90,8 +90,8 @@ class Benchmark(io.ComfyNode):
                     min=0,
                     max=20,
                     tooltip=(
-                        "How many schedules of the front to measure: the best that costs no more "
-                        "than FORA 2, than FORA 3, and so on."
+                        "How many schedules of the front to measure: the best between the costs of "
+                        "FORA 2 and FORA 3, of FORA 3 and FORA 4, and so on; then the knee."
                     ),
                 ),
                 io.Boolean.Input(

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from ...ecad_search.core import presets
@@ -44,7 +45,7 @@ class Contender:
 def contenders(
     renderer: Renderer, front: Front, *, picks: int, given: Schedule | None = None
 ) -> list[Contender]:
-    """Uncached, FORA, and of the front what costs no more than FORA with N = 2, 3, ..."""
+    """Uncached, FORA, and of the front what is `picked` beside them."""
     architecture, steps, workload = renderer.architecture, renderer.steps, renderer.workload
     rows = [Contender("uncached", "uncached", presets.uncached(architecture, steps))]
     fora = [
@@ -83,19 +84,30 @@ def known_calibration(rows: Sequence[Contender], front: Front, scorer: str) -> N
 def picked(
     front: Front, fora: Sequence[Contender], count: int, workload: Workload
 ) -> list[FrontPoint]:
-    """For each of the first `count` FORA schedules the best point that costs no more; then others.
+    """The best point that costs no more than FORA 2 and more than FORA 3, and so on; then others.
 
-    Slowest first, each point once. Hand-made schedules are rows of their own and are not picked.
+    The others are the knee, and what is farthest in cost from all that is chosen. Slowest first,
+    each point once. Hand-made schedules are rows of their own and are not picked.
     """
     choices = [point for point in front.members if not point.is_reference]
-    # After FORA, no limit: the most faithful of what is left shows the front's other end.
-    costs = [relative_macs(rival.schedule, workload) for rival in fora[:count]]
+    costs = [SAME_COST * relative_macs(rival.schedule, workload) for rival in fora]
     chosen: list[FrontPoint] = []
-    for cost in [*costs, *[1.0] * count]:
-        left = [p for p in choices if p.macs_share <= cost * SAME_COST and p not in chosen]
-        if left and len(chosen) < count:
-            chosen.append(max(left, key=lambda p: (p.quality, -p.macs_share)))
+    for dearer, cheaper in pairwise([*costs, 0.0]):
+        span = [point for point in choices if cheaper < point.macs_share <= dearer]
+        if span:
+            chosen.append(max(span, key=lambda p: (p.quality, -p.macs_share)))
+    chosen = chosen[:count]
+    knee = front.pick_knee() if choices else None
+    while len(chosen) < min(count, len(choices)):
+        left = [point for point in choices if point not in chosen]
+        farthest = max(left, key=lambda p: distance(p, chosen))
+        chosen.append(knee if knee in left else farthest)
     return sorted(chosen, key=lambda point: -point.macs_share)
+
+
+def distance(point: FrontPoint, others: Sequence[FrontPoint]) -> float:
+    """In cost, to the nearest of the others."""
+    return min((abs(point.macs_share - other.macs_share) for other in others), default=0.0)
 
 
 def relative_macs(schedule: Schedule, workload: Workload) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -61,11 +62,48 @@ def test_a_comparison_has_uncached_fora_and_the_picks(compare, front, output):
     }
 
 
-def test_picks_cost_no_more_than_the_fora_schedule_they_stand_beside(pack, compare, front):
-    rows = json.loads(compare(front).args[1])["rows"]
-    fora = [row["relative_macs"] for row in rows if row["kind"] == "fora"]
-    picks = [row["relative_macs"] for row in rows if row["kind"] == "ecad"]
-    assert picks and min(picks) <= fora[0] * 1.001
+@pytest.fixture
+def pick(pack):
+    """Costs of the picks among points of these (cost, quality)."""
+    comparison = pack.module("nodes.host.comparison")
+    schedules = pack.module("ecad_search.core.schedule")
+    core = pack.module("ecad_search.core.front")
+    presets = pack.module("ecad_search.core.presets")
+    architecture = pack.module("ecad_search.architectures").EMOJI_PIXART
+    workload = architecture.native_workload()
+    fora = [
+        comparison.Contender(f"FORA {n}", "fora", presets.fora(architecture, 60, n), n)
+        for n in comparison.FORA_EVERY
+    ]
+
+    def point(cost, quality):
+        compute = np.arange(60)[:, None].repeat(architecture.n_cells, 1) < 60 * cost
+        schedule = schedules.Schedule(architecture, compute)
+        share = comparison.relative_macs(schedule, workload)
+        return core.FrontPoint(schedule, share, quality, quality_stderr=0.0, samples=1)
+
+    def run(points, count):
+        made = [point(*pair) for pair in points]
+        asked = {p.schedule.key: cost for p, (cost, _) in zip(made, points, strict=True)}
+        found = comparison.picked(core.Front(tuple(made)), fora, count, workload)
+        return [asked[chosen.schedule.key] for chosen in found]
+
+    return run
+
+
+def test_a_pick_is_the_best_between_the_costs_of_two_fora_schedules(pick):
+    points = [(0.1, -0.9), (0.22, -0.5), (0.3, -0.2), (0.4, -0.1), (0.45, -0.08), (0.7, 0.0)]
+    assert [0.45, 0.3] == pick(points, 2)
+    assert [0.45, 0.3, 0.22, 0.1] == pick(points, 4)
+
+
+def test_where_no_point_is_between_them_the_knee_and_the_farthest_are_picked(pick):
+    points = [(0.05, -0.9), (0.1, -0.2), (0.12, -0.19), (0.15, -0.18), (0.45, -0.17), (0.9, -0.1)]
+    assert [0.45, 0.15] == pick(points, 2)
+    assert [0.45, 0.15, 0.1] == pick(points, 3)  # the knee
+    assert [0.9, 0.45, 0.15, 0.1] == pick(points, 4)
+    assert [cost for cost, _ in reversed(points)] == pick(points, 9)
+    assert [] == pick([], 3)
 
 
 def test_scores_of_the_search_are_taken_over_when_the_scorer_is_the_same(
