@@ -27,6 +27,7 @@ def translated(request, page):
     page.open()
 
 
+@pytest.mark.newer_page
 def test_nodes_are_shown_in_the_language_of_the_page(page, translated):
     texts, language = translated
     path = ROOT / "example_workflows" / "emoji_cached_generation.json"
