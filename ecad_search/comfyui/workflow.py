@@ -64,7 +64,7 @@ class SearchWorkflow:
             raise SearchError(
                 f"A search needs one ECAD Search node, but '{source}' has {there}; {ask}."
             )
-        return cls(upstream(nodes, node), node)
+        return cls({id: as_asked(n) for id, n in upstream(nodes, node).items()}, node)
 
     def changed(self, inputs: Mapping[str, Any]) -> SearchWorkflow:
         """With other values on the search node; a link to such an input is replaced."""
@@ -85,6 +85,11 @@ def upstream(nodes: Nodes, id: str) -> Nodes:
             if is_link(value):
                 waiting.append(str(value[0]))
     return {id: fields for id, fields in nodes.items() if id in needed}
+
+
+def as_asked(fields: dict[str, Any]) -> dict[str, Any]:
+    """A node without what the host notes on it when it runs, `is_changed`, which may be NaN."""
+    return {name: fields[name] for name in ("inputs", "class_type", "_meta") if name in fields}
 
 
 def is_node(fields: Any) -> bool:

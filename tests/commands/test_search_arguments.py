@@ -34,6 +34,14 @@ def test_a_search_needs_what_is_before_it_and_nothing_after():
     assert ("2", {"1", "2", "3"}) == (workflow.id, set(workflow.nodes))
 
 
+def test_what_the_host_notes_on_a_node_that_runs_is_left_out():
+    """Any node may say NaN when it is asked whether it changed, so that it always runs."""
+    noted = {id: {**fields, "is_changed": [float("nan")]} for id, fields in NODES.items()}
+    workflow = SearchWorkflow.of(noted, source="the graph")
+    assert SearchWorkflow.of(NODES, source="the graph") == workflow
+    assert workflow == SearchWorkflow.parsed(json.dumps(workflow.nodes), source="kept.json")
+
+
 def test_an_override_replaces_a_link_and_what_only_that_link_needed():
     workflow = SearchWorkflow.of(NODES, source="a").changed({"images": 9})
     assert {"model": ["1", 0], "images": 9} == workflow.nodes["2"]["inputs"]
