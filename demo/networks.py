@@ -1,7 +1,7 @@
 """The networks of the demo that ComfyUI has no class for: a tiny VAE and a tiny text encoder.
 
-The diffusion transformer itself is not here: it is the host's own `PixArtMS`, see
-`nodes/host/demo_model.py`.
+The diffusion transformers themselves are not here: they are the host's own `PixArtMS` and `Flux`,
+see `nodes/host/demo_model.py`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,26 @@ PIXART_CONFIG = {
     "pe_interpolation": 1,
     "micro_condition": False,
     "pred_sigma": False,
+}
+
+# FLUX.1's ratio of double to single blocks, and as many tokens as Emoji-PixArt has. Without the
+# guidance embedding, which a teacher would have to be distilled into: sampled with CFG instead.
+FLUX_CONFIG = {
+    "image_model": "flux",
+    "patch_size": 6,
+    "in_channels": LATENT_CHANNELS,
+    "out_channels": LATENT_CHANNELS,
+    "vec_in_dim": CAPTION_WIDTH,
+    "context_in_dim": CAPTION_WIDTH,
+    "hidden_size": 160,
+    "depth": 3,
+    "depth_single_blocks": 6,
+    "num_heads": 5,
+    "mlp_ratio": 4.0,
+    "axes_dim": [8, 12, 12],
+    "theta": 10000,
+    "qkv_bias": True,
+    "guidance_embed": False,
 }
 
 

@@ -1,11 +1,11 @@
-"""`dev.py bench peers`: this pack's schedules beside other ways to sample the demo model faster.
+"""`dev.py bench peers`: this pack's schedules beside other ways to sample a demo model faster.
 
 First ECAD Search runs on calibration captions, as an artist would let it. Then its schedules, FORA,
 fewer steps, and ComfyUI's own EasyCache and LazyCache sample the same held-out captions and noise,
 in turns, in one process. For each speed-up that was *measured* the table names what each way keeps:
 of all its settings that are at least that fast, the one with the best mean score. That favours ways
 with many settings; all have six to eight. Everything is kept as it comes, so a run that was stopped
-goes on.
+goes on. The caches of other node packs take part with `--pack`, on FLUX, which they are for.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from .bench_quick import Subject
 from .console import StatusLine
 from .loaded_pack import LoadedPack
 from .marked_page import write_into
+from .peer_packs import KNOWN, Applied, applied, tried
+from .problem import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "bench_output" / "peers"
@@ -34,6 +36,7 @@ SPEEDUPS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 BATCH = 8
 CALIBRATION = 32
 OURS = "ECAD"
+MARKS = {"pixart": "peers", "flux": "peers on Emoji-FLUX"}  # on a page, by model
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,26 @@ def main(arguments: list[str]) -> int:
     folder = options.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     importlib.import_module("folder_paths").set_output_directory(str(folder))
-    subject = Subject(pack, options.images)
+    if options.pack and options.model != "flux":
+        raise Problem("The caches of other packs are for FLUX; give --model flux with --pack.")
+    subject = Subject(pack, options.images, options.model)
     with torch.inference_mode():
-        front = searched(pack, subject, options.steps, options.search)
-        summary = measured(pack, subject, options.steps, front)
+        candidates, failures = [*host_caches(subject.model)], {}
+        for folder in options.pack:
+            try:
+                candidates += applied(folder, subject.model)
+            except ImportError as error:
+                failures[folder.name] = str(error)
+        peers, failed = running(subject, options.steps, candidates)
+        failures |= failed
+        for name, failure in failures.items():
+            print(f"{name} does not run here: {failure}", flush=True)
+        place = f"{options.model}-{options.steps}-steps"
+        front = searched(pack, subject, options.steps, options.search, f"search-{place}")
+        summary = measured(pack, subject, options.steps, front, peers, folder / place)
     result = {
+        "model": options.model,
+        "failures": failures,
         "steps": options.steps,
         "images": options.images,
         "images_searched": options.search,
@@ -76,17 +94,23 @@ def main(arguments: list[str]) -> int:
         "rows": [{**row, "peer": peer_of(row["name"])} for row in summary["rows"]],
     }
     result["matched"] = list(matched(result["rows"], summary["scorers"][0]))
-    path = options.json or folder / "peers.json"
+    path = options.json or folder / f"{options.model}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     text = f"{every_row(result)}\n\n{matched_table(result)}"
     print(f"{text}\n\n{path}")
     if options.into is not None:
-        write_into(options.into, "peers", f"{setting(result)}\n\n```\n{text}\n```\n")
+        write_into(options.into, MARKS[options.model], f"{setting(result)}\n\n```\n{text}\n```\n")
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="dev.py bench peers", description=__doc__)
+    made.add_argument("--model", choices=sorted(MARKS), default="pixart", help="which demo model")
+    made.add_argument(
+        *("--pack", "--packs"), type=Path, nargs="+", default=[], metavar="FOLDER",
+        help="node packs whose caches take part, unmodified: "
+        + ", ".join(node.peer for node in KNOWN),
+    )  # fmt: skip
     made.add_argument("--steps", type=int, default=STEPS, metavar="N", help="of the uncached run")
     made.add_argument("--images", type=int, default=48, metavar="N", help="held-out ones")
     made.add_argument("--search", type=int, default=1600, metavar="N", help="images to search with")
@@ -96,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def searched(pack: LoadedPack, subject: Subject, steps: int, images: int) -> Any:
+def searched(pack: LoadedPack, subject: Subject, steps: int, images: int, journal: str) -> Any:
     """The front of ECAD Search on calibration captions."""
     calibration = pack.module("ecad_search.calibration")
     prompts = calibration.CalibrationPrompts(
@@ -114,11 +138,18 @@ def searched(pack: LoadedPack, subject: Subject, steps: int, images: int) -> Any
         images=images,
         mode="ecad+",
         seed=0,
-        journal=f"search-{steps}-steps",
+        journal=journal,
     ).args[0]
 
 
-def measured(pack: LoadedPack, subject: Subject, steps: int, front: Any) -> dict[str, Any]:
+def measured(
+    pack: LoadedPack,
+    subject: Subject,
+    steps: int,
+    front: Any,
+    peers: Sequence[Applied],
+    folder: Path,
+) -> dict[str, Any]:
     """The benchmark's summary, a row for each setting of each way."""
     benchmark = pack.module("nodes.host.benchmark")
     similarity = pack.module("ecad_search.scorers.reference_similarity").ReferenceSimilarity
@@ -133,7 +164,7 @@ def measured(pack: LoadedPack, subject: Subject, steps: int, front: Any) -> dict
             for every in MORE_FORA
             if every < steps
         ],
-        models=list(host_caches(subject.model)),
+        models=[(peer.name, peer.model) for peer in peers],
     )
     columns += [
         benchmark.Column(
@@ -152,7 +183,7 @@ def measured(pack: LoadedPack, subject: Subject, steps: int, front: Any) -> dict
         renderer,
         columns,
         [subject.scorer, similarity("psnr"), similarity("ssim")],
-        Path(importlib.import_module("folder_paths").get_output_directory()) / f"{steps}-steps",
+        folder,
         lambda done, words: status.show(f"  {words}"),
     )
     run.measure()
@@ -160,18 +191,26 @@ def measured(pack: LoadedPack, subject: Subject, steps: int, front: Any) -> dict
     return pack.module("nodes.benchmark").summary_of(run, "peers")
 
 
-def host_caches(model: Any) -> Iterator[tuple[str, Any]]:
+def host_caches(model: Any) -> Iterator[Applied]:
     """The caches that ComfyUI has itself, as their nodes make them by default."""
     nodes = importlib.import_module("comfy_extras.nodes_easycache")
     for peer in HOST_CACHES:
         node = getattr(nodes, f"{peer.name}Node")
         for threshold in peer.settings:
             patched = node.execute(model, threshold, 0.15, 0.95, False).args[0]
-            yield f"{peer.name} {threshold:g}", patched
+            yield Applied(f"{peer.name} {threshold:g}", peer.name, patched)
+
+
+def running(
+    subject: Subject, steps: int, candidates: Sequence[Applied]
+) -> tuple[list[Applied], dict[str, str]]:
+    """The peers that sample a picture on this host, and what those say that do not."""
+    renderer = subject.renderer(subject.heldout, steps, BATCH)
+    return tried(candidates, lambda model: list(renderer.sample(model, (0,))))
 
 
 def peer_of(name: str) -> str:
-    known = (OURS, FORA, *(peer.name for peer in HOST_CACHES))
+    known = (OURS, FORA, *(peer.name for peer in HOST_CACHES), *(node.peer for node in KNOWN))
     return next(
         (peer for peer in known if name.casefold().startswith(peer.casefold())),
         FEWER_STEPS.name if name.endswith(" steps") else "",
@@ -193,11 +232,14 @@ def matched(rows: Sequence[Mapping[str, Any]], scorer: str) -> Iterator[dict[str
 
 
 def setting(result: Mapping[str, Any]) -> str:
+    failures = "".join(
+        f" {peer} does not run here: {failure}." for peer, failure in result["failures"].items()
+    )
     return (
         f"{result['steps']} steps, {result['images']} held-out images of as many captions, "
         f"{result['images_searched']:,} images to search with; {result['device']}, PyTorch "
         f"{result['torch']}, ComfyUI {result['comfyui']}. Speed-ups are measured (medians of "
-        "pairs). Differences to the uncached run with 95 % intervals."
+        f"pairs). Differences to the uncached run with 95 % intervals.{failures}"
     )
 
 

@@ -57,11 +57,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 class Subject:
-    """The demo model, sampled as the demo workflow does."""
+    """A demo model, "pixart" or "flux", sampled as the demo workflow does."""
 
-    def __init__(self, pack: LoadedPack, images: int) -> None:
+    def __init__(self, pack: LoadedPack, images: int, kind: str = "pixart") -> None:
         self.module = pack.module
-        self.model, self.clip, self.vae = pack.module("nodes.host.demo_model").load_demo_model()
+        demo = pack.module("nodes.host.demo_model")
+        self.model, self.clip, self.vae = demo.load_demo_model(kind)
         self.scorer = pack.module("ecad_search.scorers.emoji_reward").EmojiReward()
         prompts = pack.module("ecad_search.calibration")
         heldout = prompts.CalibrationPrompts(prompts.builtin_prompts("emoji-heldout"), 1, 1000)

@@ -13,6 +13,7 @@ from .architectures import (
     CHROMA_RADIANCE,
     COSMOS_PREDICT2_2B,
     COSMOS_PREDICT2_14B,
+    EMOJI_FLUX,
     EMOJI_PIXART,
     FLUX,
     HIDREAM,
@@ -113,6 +114,6 @@ def _presets() -> Iterator[tuple[Schedule, str, dict[str, int]]]:
             if architecture is PIXART:
                 gate = steps // 2
                 yield presets.tgate(architecture, steps, gate), "tgate", {"gate_step": gate}
-    for architecture, steps in (*USUAL_STEPS, (EMOJI_PIXART, 20)):
+    for architecture, steps in (*USUAL_STEPS, (EMOJI_PIXART, 20), (EMOJI_FLUX, 20)):
         for every in (2, 3, 4, 5):
             yield presets.fora(architecture, steps, every), "fora", {"every": every}

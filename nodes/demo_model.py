@@ -1,4 +1,4 @@
-"""The node that loads the demo model shipped with the pack."""
+"""The node that loads a demo model shipped with the pack."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from .host.schema import schema
 
 EMOJI_PIXART = "Emoji-PixArt (96 px, 10 blocks)"
+KINDS = {EMOJI_PIXART: "pixart", "Emoji-FLUX (96 px, 3 + 6 blocks)": "flux"}
 
 
 class LoadDemoModel(io.ComfyNode):
@@ -18,19 +19,20 @@ class LoadDemoModel(io.ComfyNode):
             category="ECAD",
             description=(
                 "A tiny but real text-to-image model that comes with the pack: ComfyUI's own "
-                "PixArt class, trained on emoji. Prompt it with '<thing> on a <colour> background'."
+                "PixArt or FLUX class, trained on emoji. Prompt it with "
+                "'<thing> on a <colour> background'."
             ),
             search_aliases=["emoji", "demo", "example checkpoint"],
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=[EMOJI_PIXART],
+                    options=list(KINDS),
                     default=EMOJI_PIXART,
                     tooltip="Which demo model to load. All of them are part of the pack.",
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="The diffusion transformer: PixArt, 10 blocks, 96 px."),
+                io.Model.Output(tooltip="The diffusion transformer, PixArt or FLUX, for 96 px."),
                 io.Clip.Output(tooltip="The text encoder; knows some 700 words around its emoji."),
                 io.Vae.Output(tooltip="The tiny VAE between 96 px pictures and latents."),
             ],
@@ -40,4 +42,4 @@ class LoadDemoModel(io.ComfyNode):
     def execute(cls, model_name: str) -> io.NodeOutput:
         from .host.demo_model import load_demo_model
 
-        return io.NodeOutput(*load_demo_model())
+        return io.NodeOutput(*load_demo_model(KINDS[model_name]))

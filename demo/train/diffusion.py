@@ -1,6 +1,6 @@
-"""Train Emoji-PixArt and its text encoder on the host's own PixArtMS class, by flow matching.
+"""Train Emoji-PixArt or Emoji-FLUX with its text encoder on the host's own class, by flow matching.
 
-    python -m demo.train.diffusion --comfyui DIR --emoji DIR --data DIR --minutes 85
+    python -m demo.train.diffusion --model pixart --comfyui DIR --emoji DIR --data DIR --minutes 85
 
 Resumes from its checkpoint when it was stopped. Needs demo/emoji-vae.safetensors.
 """
@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..networks import (
+    FLUX_CONFIG,
     IMAGE_SIZE,
     PIXART_CONFIG,
     CaptionTokenizer,
@@ -75,14 +76,18 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
     return x.T if transposed else x
 
 
-def build_transformer(comfyui: Path) -> nn.Module:
-    """The host's PixArtMS with PIXART_CONFIG, freshly initialised in float32."""
+def use_host(comfyui: Path) -> None:
+    """Make the host's modules importable, on the CPU, with an attention that has gradients."""
     sys.path.insert(0, str(comfyui))
     sys.argv = sys.argv[:1]
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = True
     comfy.cli_args.args.use_pytorch_cross_attention = True
+
+
+def build_pixart() -> nn.Module:
+    """The host's PixArtMS with PIXART_CONFIG, freshly initialised in float32."""
     import comfy.ops
     from comfy.ldm.pixart.pixartms import PixArtMS
 
@@ -102,6 +107,39 @@ def build_transformer(comfyui: Path) -> nn.Module:
         nn.init.zeros_(weights[f"blocks.{block}.cross_attn.proj.weight"])
     nn.init.zeros_(weights["final_layer.linear.weight"])
     return model.eval()  # eval: PixArt's own caption dropout wants a CUDA device
+
+
+def build_flux() -> nn.Module:
+    """The host's Flux with FLUX_CONFIG, freshly initialised in float32; every block begins as x."""
+    import comfy.ops
+    from comfy.ldm.flux.model import Flux
+
+    model = Flux(**FLUX_CONFIG, dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+    for name, parameter in model.named_parameters():
+        if "norm." in name:
+            nn.init.ones_(parameter)  # of queries and keys
+        elif parameter.ndim == 1 or "mod" in name or name.startswith("final_layer"):
+            nn.init.zeros_(parameter)
+        elif name.startswith(("time_in", "vector_in")):
+            nn.init.normal_(parameter, std=0.02)
+        else:
+            nn.init.xavier_uniform_(parameter)
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            # The host adds to a block's input in place, which a norm needs for its gradient.
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(),))
+    return model.eval()
+
+
+def pixart_velocity(model: nn.Module, x: torch.Tensor, sigma: torch.Tensor, states: torch.Tensor):
+    return model(x, sigma * 1000, states)
+
+
+def flux_velocity(model: nn.Module, x: torch.Tensor, sigma: torch.Tensor, states: torch.Tensor):
+    return model(x, sigma, states, y=states.mean(1))
+
+
+MODELS = {"pixart": (build_pixart, pixart_velocity), "flux": (build_flux, flux_velocity)}
 
 
 class Captions:
@@ -148,11 +186,11 @@ def noise_levels(count: int) -> torch.Tensor:
     return torch.where(torch.rand(count) < 0.2, torch.rand(count), sigma).clamp(1e-3, 1 - 1e-4)
 
 
-def velocity_loss(model: nn.Module, text: nn.Module, x: torch.Tensor, ids: torch.Tensor):
+def velocity_loss(velocity, model: nn.Module, text: nn.Module, x: torch.Tensor, ids: torch.Tensor):
     sigma = noise_levels(len(x))
     noise = torch.randn_like(x)
     level = sigma[:, None, None, None]
-    predicted = model((1 - level) * x + level * noise, sigma * 1000, text(ids))
+    predicted = velocity(model, (1 - level) * x + level * noise, sigma, text(ids))
     return F.mse_loss(predicted, noise - x)
 
 
@@ -163,23 +201,30 @@ def learning_rate(done: float, step: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=sorted(MODELS), default="pixart")
     parser.add_argument("--comfyui", type=Path, required=True)
     parser.add_argument("--emoji", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=85)
+    parser.add_argument("--text", type=Path, help="a demo model whose text encoder to begin with")
     parser.add_argument("--vae", type=Path, default=Path("demo/emoji-vae.safetensors"))
-    parser.add_argument("--out", type=Path, default=Path("demo/emoji-pixart.safetensors"))
-    parser.add_argument("--checkpoint", type=Path, default=Path("demo/train/checkpoint.pt"))
+    parser.add_argument("--out", type=Path, help="default: demo/emoji-MODEL.safetensors")
+    parser.add_argument("--checkpoint", type=Path, help="default: demo/train/checkpoint.MODEL.pt")
     args = parser.parse_args()
+    args.out = args.out or Path(f"demo/emoji-{args.model}.safetensors")
+    args.checkpoint = args.checkpoint or Path(f"demo/train/checkpoint.{args.model}.pt")
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
 
     pictures = load_pictures(args.emoji, args.data, IMAGE_SIZE)
     words = vocabulary(pictures)
     data = Captions(pictures, encode_pictures(args.vae, pictures), CaptionTokenizer(words), rng)
-    model = nn.ModuleDict(
-        {"transformer": build_transformer(args.comfyui), "text": EmojiTextEncoder(len(words) + 2)}
-    )
+    build, velocity = MODELS[args.model]
+    use_host(args.comfyui)
+    model = nn.ModuleDict({"transformer": build(), "text": EmojiTextEncoder(len(words) + 2)})
+    if args.text is not None:
+        given = {name.partition("text.")[2]: value for name, value in load_file(args.text).items()}
+        model["text"].load_state_dict({name: given[name] for name in model["text"].state_dict()})
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and is_hidden_matrix(n)]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
@@ -204,7 +249,7 @@ def main() -> None:
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
-        loss = velocity_loss(model["transformer"], model["text"], *data.batch(BATCH))
+        loss = velocity_loss(velocity, model["transformer"], model["text"], *data.batch(BATCH))
         model.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(others, 1.0)
@@ -227,7 +272,9 @@ def main() -> None:
 
 
 def is_hidden_matrix(name: str) -> bool:
-    return not any(part in name for part in ("embedd", "final_layer", "scale_shift", "position"))
+    """Between hidden layers, not an embedding, a table or the last layer."""
+    outer = ("embedd", "_in.", "final_layer", "scale_shift", "position")
+    return not any(part in name for part in outer)
 
 
 def save(args, model, optimisers, average, spent: float, step: int, words: list[str]) -> None:

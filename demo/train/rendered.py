@@ -9,7 +9,6 @@ how good it is; `python -m demo.train.reward --rendered FILE` learns to tell wit
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 from pathlib import Path
 
@@ -17,8 +16,10 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from devtools.loaded_pack import LoadedPack
+
 from .pictures import BACKGROUNDS, caption, label_list
-from .verify import demo_renderer, load_pack
+from .verify import demo_renderer
 
 BATCH = 16  # pictures under one schedule
 STEPS = 16
@@ -47,11 +48,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=448)
     parser.add_argument("--out", type=Path, default=Path("demo_output/rendered.safetensors"))
     args = parser.parse_args()
-    load_pack(args.comfyui.resolve())
-
-    def module(name: str):
-        return importlib.import_module(f"ecad_pack.{name}")
-
+    module = LoadedPack(args.comfyui.resolve()).module
     presets = module("ecad_search.core.presets")
     schedule_class = module("ecad_search.core.schedule").Schedule
     rng = np.random.default_rng(SEED)

@@ -1,6 +1,6 @@
-"""Does the demo model do what it is for? Measured in the real host, on its own training captions.
+"""Does a demo model do what it is for? Measured in the real host, on its own training captions.
 
-    python -m demo.train.verify --comfyui .host/ComfyUI --images 200 --out demo_output/verify
+    python -m demo.train.verify --model flux --comfyui .host/ComfyUI --images 200
 
 Prints the top-5 retrieval of uncached pictures by Emoji-Reward, the reward over FORA N = 2, 3, 5, 7
 against the uncached run on the same prompts and seeds, and PSNR to it; writes grid.png and
@@ -10,33 +10,18 @@ verify.json. Exits with 1 when a promise of demo/README.md does not hold.
 from __future__ import annotations
 
 import argparse
-import importlib
 import itertools
 import json
 import sys
 import time
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+from devtools.loaded_pack import LoadedPack
+
 EVERY = (2, 3, 5, 7)
 TOP_5_PROMISE = 0.60
-
-
-def load_pack(comfyui: Path) -> ModuleType:
-    """This pack, imported in this process the way ComfyUI imports it, with ComfyUI on the CPU."""
-    # Our folder `nodes` must not stand in front of ComfyUI's module of that name.
-    sys.path[:] = [str(comfyui), *(p for p in sys.path if Path(p or ".").resolve() != ROOT)]
-    sys.argv = sys.argv[:1]
-    importlib.import_module("comfy.cli_args").args.cpu = True
-    spec = spec_from_file_location("ecad_pack", ROOT / "__init__.py")
-    assert spec is not None and spec.loader is not None
-    sys.modules["ecad_pack"] = pack = module_from_spec(spec)
-    spec.loader.exec_module(pack)
-    return pack
 
 
 def training_captions(pack_module) -> list[str]:
@@ -50,10 +35,10 @@ def training_captions(pack_module) -> list[str]:
     ]
 
 
-def demo_renderer(module, prompts, *, steps: int):
-    """A Renderer of the demo model for CalibrationPrompts, sampled as the demo workflow does."""
+def demo_renderer(module, prompts, *, steps: int, kind: str = "pixart"):
+    """A Renderer of a demo model for CalibrationPrompts, sampled as the demo workflow does."""
     rendering = module("nodes.host.rendering")
-    model, clip, vae = module("nodes.host.demo_model").load_demo_model()
+    model, clip, vae = module("nodes.host.demo_model").load_demo_model(kind)
 
     def encoded(text: str):
         return clip.encode_from_tokens_scheduled(clip.tokenize(text))
@@ -69,15 +54,12 @@ def demo_renderer(module, prompts, *, steps: int):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=("pixart", "flux"), default="pixart")
     parser.add_argument("--comfyui", type=Path, required=True)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("demo_output/verify"))
     args = parser.parse_args()
-    load_pack(args.comfyui.resolve())
-
-    def module(name: str):
-        return importlib.import_module(f"ecad_pack.{name}")
-
+    module = LoadedPack(args.comfyui.resolve()).module
     presets = module("ecad_search.core.presets")
     captions = training_captions(module)
     rounds = -(-args.images // len(captions))
@@ -85,7 +67,7 @@ def main() -> int:
         tuple(captions), seeds_per_prompt=rounds, seed=1234, source="training captions"
     )
 
-    renderer = demo_renderer(module, prompts, steps=20)
+    renderer = demo_renderer(module, prompts, steps=20, kind=args.model)
     reward = module("ecad_search.scorers.emoji_reward").EmojiReward()
     indices = range(args.images)
     words = [prompts.samples[i].prompt for i in indices]

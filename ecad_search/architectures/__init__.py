@@ -28,6 +28,7 @@ from . import (
 from .auraflow import AURAFLOW, AURAFLOW_FAMILY
 from .chroma import CHROMA, CHROMA_FAMILY, CHROMA_RADIANCE, CHROMA_RADIANCE_FAMILY
 from .cosmos_predict2 import COSMOS_PREDICT2_2B, COSMOS_PREDICT2_14B, COSMOS_PREDICT2_FAMILY
+from .emoji_flux import EMOJI_FLUX
 from .emoji_pixart import EMOJI_PIXART
 from .flux import FLUX, FLUX_FAMILY
 from .flux2 import FLUX2, FLUX2_FAMILY
@@ -46,6 +47,7 @@ ALL: tuple[Architecture, ...] = (
     PIXART,
     EMOJI_PIXART,
     FLUX,
+    EMOJI_FLUX,
     FLUX2,
     LUMINA2,
     Z_IMAGE,

@@ -1,11 +1,13 @@
-"""Builds the demo model out of the host's own classes: MODEL, CLIP and VAE, no download."""
+"""Builds the demo models out of the host's own classes: MODEL, CLIP and VAE, no download."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import comfy.latent_formats
+import comfy.ldm.flux.model
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -19,6 +21,7 @@ from safetensors import safe_open
 
 from ...demo.networks import (
     CAPTION_TOKENS,
+    FLUX_CONFIG,
     LATENT_CHANNELS,
     LATENT_DOWNSCALE,
     PIXART_CONFIG,
@@ -31,14 +34,20 @@ from ...ecad_search.errors import StorageError
 DEMO_FOLDER = Path(__file__).resolve().parents[2] / "demo"
 
 
-def load_demo_model() -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
-    """Emoji-PixArt as (MODEL, CLIP, VAE). Raises StorageError when its weights are missing."""
-    weights, metadata = read_weights(DEMO_FOLDER / "emoji-pixart.safetensors")
+def load_demo_model(
+    kind: str = "pixart",
+) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
+    """Emoji-PixArt or Emoji-FLUX as (MODEL, CLIP, VAE).
+
+    `kind` is one of BUILDERS. Raises StorageError when its weights are missing.
+    """
+    weights, metadata = read_weights(DEMO_FOLDER / f"emoji-{kind}.safetensors")
     vae_weights, _ = read_weights(DEMO_FOLDER / "emoji-vae.safetensors")
     mean, std = float(vae_weights.pop("latent_mean")), float(vae_weights.pop("latent_std"))
-    model = build_model(with_prefix(weights, "transformer."), EmojiLatent(mean, std))
+    model = BUILDERS[kind](EmojiLatent(mean, std))
+    give_weights(model, with_prefix(weights, "transformer."))
     clip = build_clip(with_prefix(weights, "text."), metadata["words"].split())
-    return model, clip, DemoVAE(vae_weights)
+    return patcher_of(model), clip, DemoVAE(vae_weights)
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -74,19 +83,41 @@ class EmojiLatent(comfy.latent_formats.LatentFormat):
         return latent * self.std + self.mean
 
 
-def build_model(weights: dict[str, torch.Tensor], latent_format: EmojiLatent):
+def build_pixart(latent_format: EmojiLatent) -> comfy.model_base.BaseModel:
     config = comfy.supported_models.PixArtAlpha(PIXART_CONFIG)
     config.sampling_settings = {"shift": 1.0, "multiplier": 1000}
     config.latent_format = latent_format  # pyright: ignore[reportAttributeAccessIssue]
     config.set_inference_dtype(torch.float32, None)
-    model = comfy.model_base.PixArt(config, model_type=comfy.model_base.ModelType.FLOW)
-    missing, unexpected = model.diffusion_model.load_state_dict(weights, strict=False)
+    return comfy.model_base.PixArt(config, model_type=comfy.model_base.ModelType.FLOW)
+
+
+def build_flux(latent_format: EmojiLatent) -> comfy.model_base.BaseModel:
+    """As schnell: no guidance embedding, noise levels without a shift."""
+    settings = dict(FLUX_CONFIG)
+    if "txt_ids_dims" in {field.name for field in fields(comfy.ldm.flux.model.FluxParams)}:
+        settings["txt_ids_dims"] = []  # since 0.4; FLUX.1's text tokens have no positions
+    config = comfy.supported_models.FluxSchnell(settings)
+    config.latent_format = latent_format  # pyright: ignore[reportAttributeAccessIssue]
+    config.set_inference_dtype(torch.float32, None)
+    return comfy.model_base.Flux(config, model_type=comfy.model_base.ModelType.FLOW)
+
+
+BUILDERS = {"pixart": build_pixart, "flux": build_flux}
+
+
+def give_weights(model: comfy.model_base.BaseModel, weights: dict[str, torch.Tensor]) -> None:
+    """By the host's names of today: it renames what checkpoints call otherwise."""
+    named = model.model_config.process_unet_state_dict(weights)
+    missing, unexpected = model.diffusion_model.load_state_dict(named, strict=False)
     if missing or unexpected:
         raise StorageError(
-            f"The demo model's weights do not fit the host's PixArt: missing {missing[:3]}, "
-            f"unexpected {unexpected[:3]}; install the pack again."
+            f"The demo model's weights do not fit the host's {type(model.diffusion_model).__name__}"
+            f": missing {missing[:3]}, unexpected {unexpected[:3]}; install the pack again."
         )
     model.eval()
+
+
+def patcher_of(model: comfy.model_base.BaseModel) -> comfy.model_patcher.ModelPatcher:
     return comfy.model_patcher.ModelPatcher(
         model,
         load_device=comfy.model_management.get_torch_device(),

@@ -111,9 +111,29 @@ def test_escape_closes_the_list_and_changes_nothing(story):
     assert FIRST == said(story)["value"]
 
 
+def test_the_other_demo_model_has_schedules_of_its_own(story):
+    choose = """(kind) => {
+      const [widget] = app.graph.nodes.find((node) => node.type === "ECAD_DemoModel").widgets;
+      widget.value = widget.options.values.find((value) => value.includes(kind));
+    }"""
+    story.run(choose, "FLUX")
+    open_list(story)
+    fitting = story.run(
+        """() => [...document.querySelectorAll(".ecad-picker .ecad-option[data-fits=true]")]
+          .map((row) => row.dataset.name.split("/")[0])"""
+    )
+    assert {"emoji-flux", "any-model"} == set(fitting)
+    heading = story.tab.locator(".ecad-picker .ecad-heading").first.inner_text()
+    assert "Fits your model: FLUX with 3 double blocks and 6 single blocks" == heading
+    story.tab.keyboard.press("Escape")
+    story.wait("() => !document.querySelector('.ecad-picker')")
+    story.run(choose, "PixArt")
+    assert FIRST == said(story)["value"]
+
+
 def test_a_schedule_is_found_by_words_and_chosen_with_enter(story):
     open_list(story)
-    story.tab.keyboard.type("demo fora-2")
+    story.tab.keyboard.type("demo pixart fora-2")
     story.wait("() => document.querySelector('.ecad-picker')?.dataset.rows === '1'")
     story.screenshot("found")
     story.tab.keyboard.press("Enter")

@@ -32,29 +32,18 @@ def library(pack):
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_emoji_pixart_costs_what_it_is_said_to(comfy, library, counted_macs, batch):
-    networks = importlib.import_module("comfy.ldm.pixart.pixartms")
-    operations = importlib.import_module("comfy.ops").manual_cast
-    model = networks.PixArtMS(
-        patch_size=6,
-        in_channels=1,
-        hidden_size=160,
-        depth=10,
-        num_heads=5,
-        caption_channels=96,
-        model_max_length=16,
-        pe_interpolation=1,
-        micro_condition=False,
-        pred_sigma=False,
-        dtype=torch.float32,
-        operations=operations,
-    ).eval()
+@pytest.mark.parametrize("kind", ["pixart", "flux"])
+def test_the_demo_models_cost_what_they_are_said_to(pack, library, counted_macs, kind, batch):
+    patcher = pack.module("nodes.host.demo_model").load_demo_model(kind)[0]
+    model = patcher.model.diffusion_model
     architecture = library["architectures"].detect(model)
-    assert "emoji-pixart" == architecture.id
+    assert f"emoji-{kind}" == architecture.id
     workload = architecture.native_workload(batch)
     expected = library["cost"].uncached_macs(architecture, 1, workload).total
-    shape = torch.randn(batch, 1, 48, 48), torch.rand(batch), torch.randn(batch, 16, 96)
-    assert expected == counted_macs(model, *shape)
+    inputs = [torch.randn(batch, 1, 48, 48), torch.rand(batch), torch.randn(batch, 16, 96)]
+    if kind == "flux":
+        inputs.append(torch.randn(batch, 96))
+    assert expected == counted_macs(model, *inputs)
 
 
 def test_another_size_of_pixart_costs_what_it_is_said_to(comfy, library, counted_macs):

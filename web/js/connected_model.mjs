@@ -17,9 +17,16 @@ import { rootGraph } from "./graph_places.mjs";
 const STORE = "ecad.models";
 const MOST = 60;
 const FARTHEST = 200; // nodes between the loader and here
-/** Loaders that have one model only. @type {Record<string, Met>} */
+/** Models that come with the pack. @type {Record<string, Met>} */
 const ALWAYS = {
-  ECAD_DemoModel: { fits: "pixart:blocks=10:", model: "PixArt with 10 blocks" },
+  "ECAD_DemoModel|Emoji-PixArt (96 px, 10 blocks)": {
+    fits: "pixart:blocks=10:",
+    model: "PixArt with 10 blocks",
+  },
+  "ECAD_DemoModel|Emoji-FLUX (96 px, 3 + 6 blocks)": {
+    fits: "flux:double_blocks=3,single_blocks=6:",
+    model: "FLUX with 3 double blocks and 6 single blocks",
+  },
 };
 
 /**
@@ -29,7 +36,8 @@ const ALWAYS = {
 export function metModel(node) {
   const loader = loaderOf(node);
   if (!loader) return null;
-  return ALWAYS[loader.type] ?? stored()[nameOf(loader)] ?? null;
+  const name = nameOf(loader);
+  return ALWAYS[name] ?? stored()[name] ?? null;
 }
 
 /**
