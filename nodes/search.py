@@ -29,6 +29,7 @@ from .host.cache_memory import cache_memory
 from .host.evaluation import Evaluator, Pictures, UnusableResult, side_by_side
 from .host.latency import measured_latency
 from .host.paths import output_name, result_name_problem, result_path
+from .host.picture_strips import PictureStrips
 from .host.profiling import Profiler
 from .host.progress import EVENT_SECONDS, NodeProgress, spoken_seconds, workflow_id
 from .host.rendering import (
@@ -378,6 +379,7 @@ class SearchNode(io.ComfyNode):
                 scorers=scorers,
                 progress=NodeProgress(cls.hidden.unique_id if cls.hidden else None, images),
                 front_path=front_path,
+                strips=PictureStrips(result_path(name, ".pictures")),
                 name=name,
                 workflow=workflow_id(cls.hidden.extra_pnginfo) if cls.hidden else None,
             )
@@ -421,6 +423,7 @@ class SearchRun:
     scorers: Sequence[Scorer]
     progress: NodeProgress
     front_path: Path
+    strips: PictureStrips
     name: str = ""  # of the journal in output/ecad
     workflow: str | None = None  # so that another tab's node of the same number stays silent
     resumed_images: int = 0
@@ -551,6 +554,7 @@ class SearchRun:
                 raise
             return self.fail(job, "out of memory")
         self.search.tell(job, *scores, seconds=seconds())
+        self.strips.see(job.candidate.key, pictures)
         if self.saved is None or keys_of(self.search.front) != keys_of(self.saved):
             self.save_front()
         self.show(job, pictures)
@@ -565,6 +569,7 @@ class SearchRun:
     def save_front(self) -> Front:
         front = annotated(self.search.front, self.evaluator, self.scorers)
         front.save(self.front_path)
+        self.strips.write(keys_of(front))
         self.saved = self.search.front
         return front
 
@@ -611,6 +616,7 @@ class SearchRun:
         now, front = self.search.progress, self.search.front
         return {
             "journal": self.name,
+            "pictures": output_name(self.strips.folder),
             "scorers": [scorer.name for scorer in self.scorers],
             "generation": now.generation,
             "images": now.images,

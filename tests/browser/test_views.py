@@ -78,6 +78,8 @@ def test_pointing_at_a_point_names_it_and_a_click_shows_its_schedule(story):
     place = point_on_screen(story, 0)
     story.tab.mouse.move(place["x"], place["y"])
     story.wait_for_panel(f"panel.hover === '{place['key']}'", seconds=10)
+    story.wait_for_panel(f"panel.pictured === '{place['key']}'", seconds=10)
+    story.screenshot("pictures")
     story.tab.mouse.click(place["x"], place["y"])
     story.wait_for_panel(f"panel.selected === '{place['key']}'", seconds=10)
     story.wait(

@@ -3,6 +3,7 @@
 
 import { element } from "./dom.mjs";
 import { drawFront, pointAt } from "./front_chart.mjs";
+import { PictureStrips } from "./picture_strips.mjs";
 import { ScheduleBox, swatch } from "./schedule_box.mjs";
 import { drawTip, placeOn, surfaceOn } from "./surface.mjs";
 import { themeOf } from "./theme.mjs";
@@ -28,6 +29,7 @@ import { say, sayCount } from "./words.mjs";
  * @property {number | null} eta_seconds
  * @property {boolean} finished
  * @property {string[]} [scorers]
+ * @property {string} [pictures] the folder in ComfyUI's output of what the schedules make
  * @property {FrontData} [front]
  * @property {[number, number, string][]} points cost, quality, key
  * @property {[number, number, string][]} references cost, quality, name
@@ -108,6 +110,7 @@ export class SearchPanel {
     this.element.dataset.ecad = "search";
     this.canvas = canvas;
     this.surface = surfaceOn(canvas, (...given) => this.draw(...given), signal);
+    this.strips = new PictureStrips(() => this.surface.redraw());
     canvas.addEventListener(
       "pointermove",
       (event) => this.setHover(pointAt(this.marks, ...placeOn(canvas, event))?.key ?? null),
@@ -315,7 +318,10 @@ export class SearchPanel {
       return;
     }
     const mark = this.marks.find(({ point }) => point.key === hover);
-    if (mark) drawTip(context, theme, tipOf(mark.point), [mark.x, mark.y], [width, height]);
+    if (!mark) return;
+    const picture = this.strips.of(this.data?.pictures, mark.point.key);
+    this.element.dataset.pictured = picture ? mark.point.key : "";
+    drawTip(context, theme, tipOf(mark.point), [mark.x, mark.y], [width, height], picture);
   }
 }
 

@@ -68,15 +68,22 @@ export function placeOn(element, event) {
  * @param {string[]} lines
  * @param {[number, number]} at
  * @param {[number, number]} room width and height of the drawing
+ * @param {HTMLImageElement | null} [picture] below the lines
  */
-export function drawTip(context, theme, lines, at, room) {
+export function drawTip(context, theme, lines, at, room, picture = null) {
   const fonts = lines.map((_, i) => `${i ? "" : "600 "}11px Inter, system-ui, sans-serif`);
   const widths = lines.map((line, i) => {
     context.font = fonts[i];
     return context.measureText(line).width;
   });
-  const width = Math.min(Math.max(...widths) + 14, room[0] - 2);
-  const height = 15 * lines.length + 8;
+  const words = 15 * lines.length + 8;
+  const wide = Math.max(...widths, picture?.naturalWidth ?? 0);
+  const width = Math.min(wide + 14, room[0] - 2);
+  const { naturalWidth = 1, naturalHeight = 0 } = picture ?? {};
+  const below = room[1] - words - 8;
+  const fitting = Math.min((width - 14) / naturalWidth, below / Math.max(naturalHeight, 1));
+  const shrink = Math.max(0, Math.min(fitting, 1));
+  const height = words + (picture ? shrink * naturalHeight + 6 : 0);
   const [x, y] = at;
   const beside = x + 10 + width <= room[0] ? x + 10 : x - 10 - width;
   const left = Math.max(1, Math.min(beside, room[0] - width - 1));
@@ -99,5 +106,7 @@ export function drawTip(context, theme, lines, at, room) {
     context.fillStyle = i ? theme.softInk : theme.ink;
     context.fillText(line, left + 7, top + 4 + 15 * (i + 0.5));
   });
+  if (picture && shrink > 0)
+    context.drawImage(picture, left + 7, top + words, shrink * naturalWidth, shrink * naturalHeight);
   context.restore();
 }
