@@ -61,26 +61,17 @@ def main(arguments: list[str]) -> int:
     pack = LoadedPack(Path(os.environ["COMFYUI_PATH"]).resolve())
     import torch
 
-    folder = options.out.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    importlib.import_module("folder_paths").set_output_directory(str(folder))
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    importlib.import_module("folder_paths").set_output_directory(str(out))
     if options.pack and options.model != "flux":
         raise Problem("The caches of other packs are for FLUX; give --model flux with --pack.")
     subject = Subject(pack, options.images, options.model)
     with torch.inference_mode():
-        candidates, failures = [*host_caches(subject.model)], {}
-        for folder in options.pack:
-            try:
-                candidates += applied(folder, subject.model)
-            except ImportError as error:
-                failures[folder.name] = str(error)
-        peers, failed = running(subject, options.steps, candidates)
-        failures |= failed
-        for name, failure in failures.items():
-            print(f"{name} does not run here: {failure}", flush=True)
+        peers, failures = running(subject, options.steps, options.pack)
         place = f"{options.model}-{options.steps}-steps"
         front = searched(pack, subject, options.steps, options.search, f"search-{place}")
-        summary = measured(pack, subject, options.steps, front, peers, folder / place)
+        summary = measured(pack, subject, options.steps, front, peers, out / place)
     result = {
         "model": options.model,
         "failures": failures,
@@ -94,7 +85,7 @@ def main(arguments: list[str]) -> int:
         "rows": [{**row, "peer": peer_of(row["name"])} for row in summary["rows"]],
     }
     result["matched"] = list(matched(result["rows"], summary["scorers"][0]))
-    path = options.json or folder / f"{options.model}.json"
+    path = options.json or out / f"{options.model}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     text = f"{every_row(result)}\n\n{matched_table(result)}"
     print(f"{text}\n\n{path}")
@@ -202,11 +193,21 @@ def host_caches(model: Any) -> Iterator[Applied]:
 
 
 def running(
-    subject: Subject, steps: int, candidates: Sequence[Applied]
+    subject: Subject, steps: int, packs: Sequence[Path]
 ) -> tuple[list[Applied], dict[str, str]]:
     """The peers that sample a picture on this host, and what those say that do not."""
+    candidates, failures = [*host_caches(subject.model)], {}
+    for pack in packs:
+        try:
+            candidates += applied(pack, subject.model)
+        except ImportError as error:
+            failures[pack.name] = str(error)
     renderer = subject.renderer(subject.heldout, steps, BATCH)
-    return tried(candidates, lambda model: list(renderer.sample(model, (0,))))
+    found, failed = tried(candidates, lambda model: list(renderer.sample(model, (0,))))
+    failures |= failed
+    for name, failure in failures.items():
+        print(f"{name} does not run here: {failure}", flush=True)
+    return found, failures
 
 
 def peer_of(name: str) -> str:
