@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import comfy.latent_formats
-import comfy.ldm.flux.model
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -93,8 +92,10 @@ def build_pixart(latent_format: EmojiLatent) -> comfy.model_base.BaseModel:
 
 def build_flux(latent_format: EmojiLatent) -> comfy.model_base.BaseModel:
     """As schnell: no guidance embedding, noise levels without a shift."""
+    from comfy.ldm.flux.model import FluxParams
+
     settings = dict(FLUX_CONFIG)
-    if "txt_ids_dims" in {field.name for field in fields(comfy.ldm.flux.model.FluxParams)}:
+    if "txt_ids_dims" in {field.name for field in fields(FluxParams)}:
         settings["txt_ids_dims"] = []  # since 0.4; FLUX.1's text tokens have no positions
     config = comfy.supported_models.FluxSchnell(settings)
     config.latent_format = latent_format  # pyright: ignore[reportAttributeAccessIssue]
