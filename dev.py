@@ -5,7 +5,7 @@ test  every check: ruff, pyright, and pytest with a real ComfyUI
 host  ComfyUI with this pack in your browser
 matrix  the tests inside ComfyUI, on each release you have a folder of
 locales  write locales/ from the nodes and their translations
-bench NAME  bookkeeping, engine, import, latency, peers, quick or search; what follows is its own
+bench NAME  one of: bookkeeping, claims, engine, import, latency, peers, quick, search
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from __future__ import annotations
 # variable COMFYUI_PATH; it reads its own arguments.
 BENCHMARKS = {
     "bookkeeping": "devtools.bench_bookkeeping",
+    "claims": "devtools.bench_claims",
     "engine": "devtools.bench_engine",
     "import": "devtools.bench_import",
     "latency": "devtools.bench_latency",

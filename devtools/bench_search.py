@@ -11,12 +11,10 @@ import dataclasses
 import functools
 import importlib.metadata
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context, parent_process
+from collections.abc import Sequence
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from .search_benchmark import report, runs
 from .search_benchmark.arms import ARMS
 from .search_benchmark.images import ImageSource, Profile
 from .search_benchmark.plan import Plan
+from .search_benchmark.processes import finished
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "bench_output" / "search"
@@ -51,11 +50,10 @@ def main(arguments: list[str]) -> int:
         f"images at most and the held-out ones, {workers} at a time. Kept in {folder}.",
         flush=True,
     )
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // workers)))
     started = time.monotonic()
     results: dict[tuple[str, int], dict[str, Any]] = {}
-    for done, (job, result) in enumerate(finished(jobs, comfyui, plan, folder, workers), start=1):
+    work = functools.partial(do, comfyui, plan, folder)
+    for done, (job, result) in enumerate(finished(work, jobs, workers), start=1):
         results[job] = result
         print(
             f"  {done:3}/{len(jobs)}  {duration(time.monotonic() - started)}  {job[0]}, seed "
@@ -129,7 +127,6 @@ def has_accelerator() -> bool:
 
 
 def default_workers(accelerated: bool) -> int:
-    """A core each: threads of one model this small wait for one another most of the time."""
     cores = os.cpu_count() or 1
     return min(8, cores) if accelerated else cores
 
@@ -137,32 +134,6 @@ def default_workers(accelerated: bool) -> int:
 # --- runs, in processes of their own -------------------------------------------------------------
 
 Job = tuple[str, int]
-
-
-def finished(
-    jobs: list[Job], comfyui: Path, plan: Plan, folder: Path, workers: int
-) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Every job with its result, as they end."""
-    if workers == 1:
-        for job in jobs:
-            yield job, do(comfyui, plan, folder, job)
-        return
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=leave_interrupts_to_parent
-    ) as pool:
-        started = {pool.submit(do, comfyui, plan, folder, job): job for job in jobs}
-        try:
-            for future in as_completed(started):
-                yield started[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(pool._processes.values()):
-                process.terminate()
-            raise
-
-
-def leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,15 +68,25 @@ def load_pictures(emoji_folder: Path, data_folder: Path, size: int) -> list[Pict
         entry = by_label[label]
         code = entry["hexcode"].lower()
         stem = code.removesuffix("-fe0f")
-        files = [emoji_folder / f"{name}.webp" for name in (code, stem, f"{stem}-fe0f")]
-        path = next(path for path in files if path.exists())
-        with Image.open(path) as image:
-            square = image.convert("RGBA").crop((0, 0, 256, 256))
-            square = square.resize((size, size), Image.Resampling.LANCZOS)
+        names = (code, stem, f"{stem}-fe0f")
+        files = [emoji_folder / f"{name}{kind}" for name in names for kind in (".webp", ".svg")]
+        square = opened(next(path for path in files if path.exists()), size)
         # One-word tags that do not repeat the label; the rest only makes captions long.
         tags = tuple(t for t in entry["tags"] if t.isalpha() and t not in label.lower())[:6]
         pictures.append(Picture(label.lower(), tags, np.asarray(square, np.float32) / 255))
     return pictures
+
+
+def opened(path: Path, size: int) -> Image.Image:
+    """A square of `size` pixels with transparency."""
+    if path.suffix == ".svg":
+        import resvg_py  # pyright: ignore[reportMissingImports]
+
+        drawn = resvg_py.svg_to_bytes(svg_path=str(path), width=size, height=size)
+        return Image.open(io.BytesIO(bytes(drawn))).convert("RGBA")
+    with Image.open(path) as image:
+        square = image.convert("RGBA").crop((0, 0, 256, 256))
+        return square.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def on_background(picture: Picture, colour: str) -> np.ndarray:
@@ -91,6 +102,16 @@ def held_out_colour(index: int) -> str:
 
 def training_colours(index: int) -> list[str]:
     return [colour for colour in BACKGROUNDS if colour != held_out_colour(index)]
+
+
+def training_captions() -> list[str]:
+    """One caption per picture, on a background it was trained on; the order of LABELS."""
+    labels = [label.lower() for label in label_list()]
+    colours = [training_colours(i) for i in range(len(labels))]
+    return [
+        caption(label, allowed[i % len(allowed)])
+        for i, (label, allowed) in enumerate(zip(labels, colours, strict=True))
+    ]
 
 
 def caption(label: str, colour: str, tags: tuple[str, ...] = ()) -> str:

@@ -24,17 +24,6 @@ EVERY = (2, 3, 5, 7)
 TOP_5_PROMISE = 0.60
 
 
-def training_captions(pack_module) -> list[str]:
-    """One caption per picture, on a background it was trained on; the order of LABELS."""
-    pictures = pack_module("demo.train.pictures")
-    labels = [label.lower() for label in pictures.label_list()]
-    colours = [pictures.training_colours(i) for i in range(len(labels))]
-    return [
-        pictures.caption(label, allowed[i % len(allowed)])
-        for i, (label, allowed) in enumerate(zip(labels, colours, strict=True))
-    ]
-
-
 def demo_renderer(module, prompts, *, steps: int, kind: str = "pixart"):
     """A Renderer of a demo model for CalibrationPrompts, sampled as the demo workflow does."""
     rendering = module("nodes.host.rendering")
@@ -61,7 +50,7 @@ def main() -> int:
     args = parser.parse_args()
     module = LoadedPack(args.comfyui.resolve()).module
     presets = module("ecad_search.core.presets")
-    captions = training_captions(module)
+    captions = module("demo.train.pictures").training_captions()
     rounds = -(-args.images // len(captions))
     prompts = module("ecad_search.calibration").CalibrationPrompts(
         tuple(captions), seeds_per_prompt=rounds, seed=1234, source="training captions"

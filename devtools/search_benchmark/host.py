@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,12 +30,24 @@ BATCH_CPU, BATCH_GPU = 32, 256
 
 
 class RenderedImages:
-    """An ImageSource: the demo model's pictures, judged by its own scorer."""
+    """An ImageSource: the demo model's pictures, judged by its own scorer.
 
-    def __init__(self, pack: LoadedPack, steps: int) -> None:
+    `side` in pixels replaces the demo's size, `lora` is a file of a variant of the model.
+    """
+
+    def __init__(
+        self, pack: LoadedPack, steps: int, *, side: int | None = None, lora: Path | None = None
+    ) -> None:
         self.pack = pack
         self.steps = steps
+        self.settings = sampler_settings()
+        if side is not None:
+            self.settings |= {"width": side, "height": side}
         self.model, self.clip, self.vae = pack.module("nodes.host.demo_model").load_demo_model()
+        if lora is not None:
+            weights = importlib.import_module("comfy.utils").load_torch_file(str(lora))
+            load = importlib.import_module("comfy.sd").load_lora_for_models
+            self.model, _ = load(self.model, None, weights, 1.0, 0.0)
         self.scorer = pack.module("ecad_search.scorers.emoji_reward").EmojiReward()
         self._renderers: dict[tuple[CalibrationPrompts, int, int], Any] = {}
         self._latents: dict[tuple[CalibrationPrompts, int], Any] = {}
@@ -114,7 +127,7 @@ class RenderedImages:
         )
         with torch.inference_mode():
             encoded = nodes.encode(self.clip, crossed, "", 0.0, progress.NodeProgress(None, 1))
-        settings = sampler_settings()
+        settings = self.settings
         made = rendering.Renderer(
             self.model,
             self.vae,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,7 +26,9 @@ def finish(
     kind: type[Search] = Search,
     *,
     profiled: bool = False,
-) -> None:
+    watch: Callable[[Search], None] = lambda search: None,
+) -> Search:
+    """Search to the end; `watch` sees the search after each job."""
     search = kind(
         settings,
         meter.architecture,
@@ -39,6 +43,8 @@ def finish(
         search.start_from(start, images=meter.images - before)
     while (job := search.ask()) is not None:
         search.tell(job, meter.scores(job.candidate.schedule, job.samples))
+        watch(search)
+    return search
 
 
 def paper(meter: Meter, seed: int) -> None:
