@@ -52,13 +52,10 @@ def host_start(python: Path, comfyui: Path, folder: Path) -> HostStart:
         *("--cpu", "--disable-api-nodes", "--disable-auto-launch"),
         *("--base-directory", str(base), "--database-url", "sqlite:///:memory:"),
     ]
-    variables = child_variables()
-    # Byte code is what every start of a user's but the first one reads.
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         command,
         cwd=comfyui,
-        env=variables,
+        env=child_variables(),  # with byte code, as every start of a user's but the first
         capture_output=True,
         encoding="utf-8",
         errors="replace",

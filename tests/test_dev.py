@@ -226,6 +226,16 @@ def test_a_package_that_was_being_installed_when_pip_was_killed_is_forgotten(tmp
     assert ["whole-1.0.dist-info"] == [path.name for path in site.iterdir()]
 
 
+def test_byte_code_that_is_unwanted_beside_sources_is_kept_in_the_host_s_folder(monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    variables = environment.child_variables(MORE="1")
+    assert str(ROOT / ".host" / "bytecode") == variables["PYTHONPYCACHEPREFIX"]
+    assert "PYTHONDONTWRITEBYTECODE" not in variables and "1" == variables["MORE"]
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    assert "PYTHONPYCACHEPREFIX" not in environment.child_variables()
+
+
 def test_a_second_set_up_in_the_same_folder_waits_for_the_first(tmp_path):
     order: list[str] = []
 

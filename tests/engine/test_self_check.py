@@ -249,7 +249,8 @@ def test_each_conditioning_is_proven_once_and_stored():
     both = split.sample(("u", "c"))
     assert [6] * 6 == calls_of(split.model)
     for step, output in enumerate(batched):
-        assert torch.equal(output, torch.cat(both[2 * step : 2 * step + 2]))
+        # Close, for a processor may round a batch of two otherwise than each of them.
+        torch.testing.assert_close(output, torch.cat(both[2 * step : 2 * step + 2]))
     assert 2 * host.report.cells_reused == split.report.cells_reused == 36
 
 
