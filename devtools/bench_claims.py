@@ -52,7 +52,7 @@ MODEL, *OTHERS = SUBJECTS
 USUAL = (33, 1)  # prompts, and seeds for each
 SIZES = ((10, 1), USUAL, (100, 1), (10, 3), (10, 10))
 FORA_EVERY = (2, 3, 4, 5, 6, 7)
-PICKS = FULL.picks
+PICKS = 6
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def main(arguments: list[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="dev.py bench claims", description=__doc__)
     made.add_argument("--runs", type=int, default=3, metavar="N", help="of every search")
-    made.add_argument("--images", type=int, default=1600, metavar="N", help="of one search")
+    made.add_argument("--images", type=int, default=1200, metavar="N", help="of one search")
     made.add_argument("--workers", type=int, metavar="N", help="searches at a time")
     made.add_argument("--json", type=Path, metavar="FILE", help="where the raw numbers go")
     made.add_argument(

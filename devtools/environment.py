@@ -256,8 +256,10 @@ class SetUp:
             "-r",
             self._root / "requirements-dev.txt",
         )
-        # Its declared dependencies are of 2023; the scorer that uses it says what it needs.
-        self._pip("Test tools", "install", "--no-deps", "image-reward==1.5")
+        # The one's dependencies are of 2023, the other's torchvision is there; the modules that use
+        # them say what they need.
+        for package in ("image-reward==1.5", "torch-fidelity==0.4.0"):
+            self._pip("Test tools", "install", "--no-deps", package)
 
     def _download_host(self) -> Path:
         comfyui = self._host / "ComfyUI"

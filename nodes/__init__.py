@@ -24,6 +24,7 @@ from .host.search_snapshots import add_searches_route
 from .hps_scorer import HpsScorer
 from .image_reward_scorer import ImageRewardScorer
 from .import_schedule import ImportSchedule
+from .inception_features import InceptionFeatures
 from .lpips_scorer import LpipsScorer
 from .paper_sigmas import PaperSigmas
 from .pick_from_front import PickFromFront
@@ -54,6 +55,7 @@ MENU: list[type[io.ComfyNode]] = [
     AestheticScorer,
     LpipsScorer,
     CombineScorers,
+    InceptionFeatures,
     QuickSchedule,
     SearchNode,
     CompareSchedules,

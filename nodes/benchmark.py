@@ -14,16 +14,24 @@ from ..ecad_search.benchmark.summary import shown_samples, summarised
 from ..ecad_search.core.front import Front, FrontPoint
 from ..ecad_search.core.schedule import Schedule
 from ..ecad_search.core.schedule_json import write_atomically
-from ..ecad_search.errors import StorageError
+from ..ecad_search.errors import EcadError, StorageError
 from ..ecad_search.scorers.scorer import Scorer
 from .compare_schedules import device_name
-from .host.benchmark import BenchmarkRun, Column, columns_of
+from .host.benchmark import BenchmarkRun, Column, SeesFeatures, columns_of
 from .host.paths import output_name, result_name_problem, result_path
 from .host.pictures import as_image
 from .host.progress import NodeProgress
+from .host.reference_pictures import ReferencePictures
 from .host.rendering import EncodedCalibration, Renderer, SamplerSettings
 from .host.schema import schema
-from .types import CalibrationType, FrontType, SamplerSettingsType, ScheduleType, ScorerType
+from .types import (
+    CalibrationType,
+    FeaturesType,
+    FrontType,
+    SamplerSettingsType,
+    ScheduleType,
+    ScorerType,
+)
 
 
 class Benchmark(io.ComfyNode):
@@ -117,6 +125,24 @@ class Benchmark(io.ComfyNode):
                 *models,
                 *names,
                 *scorers,
+                FeaturesType.Input(
+                    "features",
+                    optional=True,
+                    tooltip=(
+                        "What the Frechet distances are measured in, from ECAD Inception Features "
+                        "for FID. Without it the first scorer that has features gives them."
+                    ),
+                ),
+                io.String.Input(
+                    "reference_folder",
+                    default="",
+                    optional=True,
+                    tooltip=(
+                        "A folder of pictures in ComfyUI's input folder, such as photographs of "
+                        "the same prompts: the Frechet distance to them is measured as well. "
+                        "Empty: to the uncached pictures alone."
+                    ),
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="table", tooltip="The results as text."),
@@ -134,7 +160,14 @@ class Benchmark(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, name: str | None = None) -> bool | str:
+    def validate_inputs(
+        cls, name: str | None = None, reference_folder: str | None = None
+    ) -> bool | str:
+        if reference_folder and reference_folder.strip():
+            try:
+                ReferencePictures.of(reference_folder.strip())
+            except EcadError as error:
+                return str(error)
         return True if name is None else result_name_problem(name) or True
 
     @classmethod
@@ -159,6 +192,8 @@ class Benchmark(io.ComfyNode):
         name_c: str = "model c",
         scorer_b: Scorer | None = None,
         scorer_c: Scorer | None = None,
+        features: SeesFeatures | None = None,
+        reference_folder: str = "",
     ) -> io.NodeOutput:
         from ..ecad_search.drawing.front_plot import front_plot
 
@@ -180,13 +215,22 @@ class Benchmark(io.ComfyNode):
             progress.text(line)
             progress.event("ecad.benchmark", {"done": done, "line": line})
 
-        run = BenchmarkRun(renderer, columns, scorers, result_path(name), on_images)
+        folder = reference_folder.strip()
+        run = BenchmarkRun(
+            renderer,
+            columns,
+            scorers,
+            result_path(name),
+            on_images,
+            features=features,
+            reference=ReferencePictures.of(folder) if folder else None,
+        )
         try:
             run.measure()
+            summary = summary_of(run, name)
         finally:
-            for each in scorers:
+            for each in (*scorers, *([features] if features is not None else [])):
                 each.unload()
-        summary = summary_of(run, name)
         points = measured_points(run.columns, summary, front)
         info = {"benchmark": name, "scorer": scorer.name}
         measured = Front.of(points, info)
@@ -240,7 +284,18 @@ def summary_of(run: BenchmarkRun, name: str) -> dict[str, Any]:
         "scorers": scorers,
         "compares_itself": [scorer.name for scorer in run.scorers if scorer.needs_reference],
         "features": run.features.name if run.features is not None else "",
-        "rows": summarised(run.record, [c.facts for c in run.columns], scorers, numbers),
+        "reference": (
+            {"folder": run.reference.name, "pictures": len(run.reference.files)}
+            if run.reference is not None
+            else None
+        ),
+        "rows": summarised(
+            run.record,
+            [c.facts for c in run.columns],
+            scorers,
+            numbers,
+            reference=run.reference_features(),
+        ),
     }
 
 

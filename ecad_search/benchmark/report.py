@@ -53,7 +53,8 @@ def cells(summary: Mapping[str, Any]) -> list[list[str]]:
     head = ["column", "s/image", "faster", "TMACs", "stored GiB", "peak GiB"]
     for scorer in scorers:
         head += [scorer, f"{scorer} to uncached"] if scorer not in itself else [scorer]
-    lines = [[*head, "Frechet"] if summary["features"] else head]
+    distances = distances_of(summary)
+    lines = [[*head, *distances]]
     for row in rows:
         line = [
             row["name"],
@@ -67,10 +68,20 @@ def cells(summary: Mapping[str, Any]) -> list[list[str]]:
             line.append(score(row, scorer))
             if scorer not in itself:
                 line.append(difference(row, scorer))
-        if summary["features"]:
-            line.append(optional(row["frechet"], lambda distance: f"{distance:.4g}"))
+        for key in distances.values():
+            line.append(optional(row[key], lambda distance: f"{distance:.4g}"))
         lines.append(line)
     return lines
+
+
+def distances_of(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The heads of the columns of Frechet distances -> where a row has them."""
+    if not summary["features"]:
+        return {}
+    found = {"Frechet": "frechet"}
+    if summary["reference"]:
+        found[f"to {summary['reference']['folder']}"] = "frechet_to_reference"
+    return found
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
@@ -125,6 +136,12 @@ def markdown(summary: Mapping[str, Any], *, plot: bool, grid: bool) -> str:
         page.append(
             f"- Frechet: distance between the columns' and the uncached pictures' features of "
             f"{summary['features']}. Biased upwards for few pictures: compare within this table."
+        )
+    if summary["reference"]:
+        folder, pictures = summary["reference"]["folder"], summary["reference"]["pictures"]
+        page.append(
+            f"- To {folder}: the same distance to the {pictures:,} pictures of the folder "
+            f"'{folder}', each one's middle scaled to this benchmark's size."
         )
     if plot:
         page += ["", "## Quality against cost", "", "![Quality against cost](plot.png)"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import ScorerError
 from ..scorers.frechet import frechet_distance
@@ -30,14 +31,22 @@ class ColumnFacts:
 
 
 def summarised(
-    record: Record, facts: Sequence[ColumnFacts], scorers: Sequence[str], prompts: Sequence[int]
+    record: Record,
+    facts: Sequence[ColumnFacts],
+    scorers: Sequence[str],
+    prompts: Sequence[int],
+    *,
+    reference: npt.NDArray[np.float32] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row for each column; `prompts[i]` is the number of sample i's prompt."""
-    reference = record.column(facts[0].name)
-    rows = [row_of(column, record.column(column.name), reference) for column in facts]
+    """One row for each column; `prompts[i]` is the number of sample i's prompt.
+
+    `reference`: features of other pictures, (pictures, features), to measure a distance to.
+    """
+    uncached = record.column(facts[0].name)
+    rows = [row_of(column, record.column(column.name), uncached, reference) for column in facts]
     for scorer in scorers:
         columns = [
-            compared(record.column(column.name), reference, scorer, prompts) for column in facts
+            compared(record.column(column.name), uncached, scorer, prompts) for column in facts
         ]
         adjusted = holm([column["p"] for column in columns[1:]])
         for row, column, p in zip(rows, columns, [None, *adjusted], strict=True):
@@ -46,12 +55,16 @@ def summarised(
 
 
 def row_of(
-    facts: ColumnFacts, measured: Sequence[Measured], reference: Sequence[Measured]
+    facts: ColumnFacts,
+    measured: Sequence[Measured],
+    uncached: Sequence[Measured],
+    reference: npt.NDArray[np.float32] | None,
 ) -> dict[str, Any]:
     seconds = [m.seconds for m in measured]
-    ratios = [r.seconds / m.seconds for m, r in zip(measured, reference, strict=True)]
+    ratios = [r.seconds / m.seconds for m, r in zip(measured, uncached, strict=True)]
+    own = None if problems_of(measured) else features_of(measured)
     peaks = [m.peak_bytes for m in measured if m.peak_bytes is not None]
-    problems = [m.problem for m in measured if m.problem]
+    problems = problems_of(measured)
     return {
         "name": facts.name,
         "kind": facts.kind,
@@ -65,7 +78,8 @@ def row_of(
         "computed_fraction": facts.computed_fraction,
         "cache_bytes": facts.cache_bytes,
         "peak_bytes": max(peaks) if peaks else None,
-        "frechet": None if problems else feature_distance(measured, reference),
+        "frechet": distance(own, features_of(uncached)),
+        "frechet_to_reference": distance(own, reference),
         "broken_images": len(problems),
         "problem": problems[0] if problems else "",
         "scores": {},
@@ -96,12 +110,21 @@ def compared(
     }
 
 
-def feature_distance(measured: Sequence[Measured], reference: Sequence[Measured]) -> float | None:
-    ours, theirs = [m.features for m in measured], [m.features for m in reference]
-    if any(f is None for f in (*ours, *theirs)) or len(ours) < 2:
+def problems_of(measured: Sequence[Measured]) -> list[str]:
+    return [m.problem for m in measured if m.problem]
+
+
+def features_of(measured: Sequence[Measured]) -> npt.NDArray[np.float32] | None:
+    """(pictures, features); None where a picture has none."""
+    found = [m.features for m in measured if m.features is not None]
+    return np.stack(found) if found and len(found) == len(measured) else None
+
+
+def distance(a: npt.NDArray[np.float32] | None, b: npt.NDArray[np.float32] | None) -> float | None:
+    if a is None or b is None:
         return None
     try:
-        return frechet_distance(np.stack(ours), np.stack(theirs))  # pyright: ignore
+        return frechet_distance(a, b)
     except ScorerError:
         return None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
@@ -26,6 +27,7 @@ from .evaluation import Evaluator, UnusableResult, as_pillow, eight_bit
 from .fingerprint import model_fingerprint
 from .patching import cached_schedule
 from .progress import spoken_seconds
+from .reference_pictures import ReferencePictures
 from .rendering import Renderer, SampledBatch
 
 CHUNK = 4  # samples measured between two entries of the record, at least one batch
@@ -34,11 +36,13 @@ SHOWN_PIXELS = 512  # longest side of the pictures kept for the grid
 
 @runtime_checkable
 class SeesFeatures(Protocol):
-    """A scorer whose network gives features to compare sets of pictures by."""
+    """A scorer, or a network alone, that gives features to compare sets of pictures by."""
 
     name: str
 
     def image_features(self, images: torch.Tensor) -> Any: ...
+
+    def unload(self) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,11 +153,21 @@ class BenchmarkRun:
         scorers: Sequence[Scorer],
         folder: Path,
         on_images: Callable[[float, str], None],
+        *,
+        features: SeesFeatures | None = None,
+        reference: ReferencePictures | None = None,
     ):
         self.renderer = renderer
         self.columns = columns
         self.scorers = scorers
-        self.features = features_of(scorers)
+        self.features = features or features_of(scorers)
+        self.reference = reference
+        if reference is not None and self.features is None:
+            raise SearchError(
+                f"A distance to the pictures of '{reference.name}' was asked for, but no scorer "
+                "here has features to measure it in; connect ECAD Inception Features, or a scorer "
+                "such as CLIP score."
+            )
         self.folder = folder
         self.on_images = on_images
         names = [scorer.name for scorer in scorers]
@@ -197,6 +211,21 @@ class BenchmarkRun:
             if sum(map(len, chunk)) >= CHUNK or number == len(batches) - 1:
                 self.measure_chunk(chunk, number)
                 chunk = []
+
+    def reference_features(self) -> npt.NDArray[np.float32] | None:
+        """Of the reference pictures, (pictures, features), at the size of this benchmark's."""
+        if self.reference is None or self.features is None:
+            return None
+        reference, settings, done = self.reference, self.renderer.settings, self.done()
+        return reference.features(
+            self.features,
+            settings.width,
+            settings.height,
+            self.folder / "reference.safetensors",
+            lambda n: self.on_images(
+                done, f"reference pictures, {n:,} of {len(reference.files):,}"
+            ),
+        )
 
     def done(self) -> float:
         return len(self.record.samples()) * len(self.columns)

@@ -7,6 +7,7 @@ import pytest
 from ecad_search.benchmark import report
 from ecad_search.benchmark.record import Measured, Record
 from ecad_search.benchmark.summary import ColumnFacts, shown_samples, summarised
+from ecad_search.scorers.frechet import frechet_distance
 
 FACTS = (
     ColumnFacts("uncached", "uncached", "k0", macs=2 * 10**12, relative_macs=1.0),
@@ -58,6 +59,15 @@ def test_peak_and_distance_are_those_of_the_pictures(rows):
     assert [0, 3, None] == pytest.approx([row["frechet"] for row in rows], abs=1e-6)
 
 
+def test_the_distance_to_other_pictures_is_measured_as_well(record):
+    other = np.random.default_rng(1).random((9, 3)).astype(np.float32)
+    found = summarised(record, FACTS, ["s"], [0, 1, 2, 3, 4, 5], reference=other)
+    own = np.stack([m.features for m in record.column("uncached")])
+    to_other = [row["frechet_to_reference"] for row in found]
+    assert [frechet_distance(own, other), frechet_distance(own + 1, other), None] == to_other
+    assert [0, 3, None] == pytest.approx([row["frechet"] for row in found], abs=1e-6)
+
+
 def test_broken_pictures_are_counted_and_not_scored(rows):
     assert (6, "is black") == (rows[2]["broken_images"], rows[2]["problem"])
     assert rows[2]["scores"]["s"]["mean"] is None
@@ -100,6 +110,7 @@ def summary(rows):
         "scorers": ["s"],
         "compares_itself": [],
         "features": "clip-score",
+        "reference": {"folder": "photos", "pictures": 1234},
         "rows": rows,
     }
 

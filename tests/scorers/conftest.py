@@ -205,3 +205,17 @@ def lpips_files(tmp_path_factory):
             published = {n.replace(".weight", ".model.1.weight"): v.abs() for n, v in heads.items()}
             torch.save(published, folder / f"{kind}.pth")
     return folder
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory):
+    """A file as torch-fidelity publishes it, of seeded weights."""
+    if importlib.util.find_spec("torch_fidelity") is None:
+        pytest.skip("torch-fidelity is not installed: pip install --no-deps torch-fidelity")
+    from ecad_search.scorers.inception import network
+
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(dict(network().state_dict()), path)
+    return path

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.numpy import load_file
 
 STEPS = 4
 
@@ -165,6 +167,82 @@ def test_a_stopped_benchmark_goes_on(benchmark, folder):
     for name, row in resumed.items():
         assert row["scores"] == fresh[name]["scores"]
         assert row["frechet"] == fresh[name]["frechet"]
+
+
+@pytest.fixture
+def photos(comfy, tmp_path, monkeypatch):
+    """A folder in ComfyUI's input folder, with pictures of several sizes, one of them deeper."""
+    monkeypatch.setattr(comfy.folder_paths, "get_input_directory", lambda: str(tmp_path))
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "b.jpg", "more/c.PNG")):
+        image = Image.new("RGB", (20 + 7 * i, 31), (40 * i, 90, 200))
+        image.save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_the_distance_to_a_folder_of_pictures_is_measured(benchmark, folder, photos):
+    seen = Features("colours")
+    result = benchmark(features=seen, reference_folder="photos")
+    summary = json.loads(result.args[1])
+    assert ("colours", {"folder": "photos", "pictures": 3}) == (
+        summary["features"],
+        summary["reference"],
+    )
+    rows = rows_of(result)
+    colours = torch.tensor([[0, 90, 200], [40, 90, 200], [80, 90, 200]]) / 255
+    kept = load_file(folder / "reference.safetensors")["features"]
+    assert colours.numpy() == pytest.approx(kept, abs=0.02)  # one of them is a JPEG
+    assert all(row["frechet_to_reference"] > 0 for row in rows.values())
+    assert "to photos" in result.args[0].splitlines()[0]
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    assert "the 3 pictures of the folder 'photos'" in page
+
+
+def test_reference_pictures_are_looked_at_once(benchmark, photos):
+    class Counting(Features):
+        seen = 0
+
+        def image_features(self, images):
+            self.seen += len(images)
+            return super().image_features(images)
+
+    first, again, changed = Counting("colours"), Counting("colours"), Counting("colours")
+    expected = rows_of(benchmark(features=first, reference_folder="photos"))
+    assert expected == rows_of(benchmark(features=again, reference_folder="photos"))
+    assert (18 + 3, 0) == (first.seen, again.seen)
+    Image.new("RGB", (9, 9)).save(photos / "d.bmp")
+    rows = rows_of(benchmark(features=changed, reference_folder="photos"))
+    assert 4 == changed.seen
+    assert expected["uncached"]["frechet_to_reference"] != rows["uncached"]["frechet_to_reference"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nothing", "There is no folder 'nothing' in ComfyUI's input folder"),
+        ("photos/more", "holds 1 pictures, expected two or more"),
+        ("../photos", "is not a usable file name"),
+    ],
+)
+def test_a_folder_without_pictures_is_refused_before_anything_runs(
+    benchmark, pack, photos, name, words
+):
+    assert words in pack.module("nodes.benchmark").Benchmark.validate_inputs(reference_folder=name)
+    with pytest.raises(pack.module("ecad_search.errors").EcadError, match=words):
+        benchmark(features=Features("colours"), reference_folder=name)
+
+
+def test_a_folder_needs_features_to_be_compared_by(benchmark, pack, photos):
+    with pytest.raises(pack.module("ecad_search.errors").SearchError, match="Inception Features"):
+        benchmark(reference_folder="photos")
+
+
+def test_a_broken_reference_picture_is_named(benchmark, pack, photos):
+    (photos / "torn.png").write_bytes(b"\x89PNG")
+    with pytest.raises(pack.module("ecad_search.errors").StorageError, match=r"'torn\.png'"):
+        benchmark(features=Features("colours"), reference_folder="photos")
 
 
 def test_a_finished_benchmark_samples_nothing(benchmark, tiny_vae):

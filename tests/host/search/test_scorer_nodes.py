@@ -48,3 +48,19 @@ def test_image_reward_lists_its_files_and_refuses_others(pack, comfy):
     assert str(folder) in comfy.folder_paths.get_folder_paths("image_reward")
     with pytest.raises(pack.module("ecad_search.errors").StorageError, match="image_reward"):
         node.execute(checkpoint="../x.pt", config="med_config.json", device="cpu")
+
+
+def test_inception_features_come_from_the_chosen_file(pack, comfy, tmp_path, monkeypatch):
+    pytest.importorskip("torch_fidelity", reason="pip install --no-deps torch-fidelity")
+    known = comfy.folder_paths.folder_names_and_paths
+    monkeypatch.setitem(known, "ecad_scorers", ([str(tmp_path)], {".pth"}))
+    monkeypatch.setattr(comfy.folder_paths, "filename_list_cache", {})
+    inception = pack.module("ecad_search.scorers.inception")
+    torch.save(dict(inception.network().state_dict()), tmp_path / "inception.pth")
+    node = pack.module("nodes.inception_features").InceptionFeatures
+    assert ["inception.pth"] == node.define_schema().inputs[0].options
+    assert node.validate_inputs(weights="inception.pth") is True
+    features = node.execute(weights="inception.pth", device="cpu").args[0]
+    assert isinstance(features, pack.module("nodes.host.benchmark").SeesFeatures)
+    assert (1, 2048) == features.image_features(torch.rand(1, 16, 16, 3)).shape
+    assert "ecad_scorers" in node.validate_inputs(weights="other.pth")
