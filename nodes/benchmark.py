@@ -18,6 +18,7 @@ from ..ecad_search.errors import EcadError, StorageError
 from ..ecad_search.scorers.scorer import Scorer
 from .compare_schedules import device_name
 from .host.benchmark import BenchmarkRun, Column, SeesFeatures, columns_of
+from .host.latency_batches import batch_sizes
 from .host.paths import output_name, result_name_problem, result_path
 from .host.pictures import as_image
 from .host.progress import NodeProgress
@@ -143,6 +144,15 @@ class Benchmark(io.ComfyNode):
                         "Empty: to the uncached pictures alone."
                     ),
                 ),
+                io.String.Input(
+                    "latency_batches",
+                    default="",
+                    optional=True,
+                    tooltip=(
+                        "How many pictures to sample at once for a second table of times, such as "
+                        "1, 4. Empty: the batch of the sampler settings alone."
+                    ),
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="table", tooltip="The results as text."),
@@ -161,13 +171,17 @@ class Benchmark(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, name: str | None = None, reference_folder: str | None = None
+        cls,
+        name: str | None = None,
+        reference_folder: str | None = None,
+        latency_batches: str | None = None,
     ) -> bool | str:
-        if reference_folder and reference_folder.strip():
-            try:
+        try:
+            if reference_folder and reference_folder.strip():
                 ReferencePictures.of(reference_folder.strip())
-            except EcadError as error:
-                return str(error)
+            batch_sizes(latency_batches or "")
+        except EcadError as error:
+            return str(error)
         return True if name is None else result_name_problem(name) or True
 
     @classmethod
@@ -194,9 +208,11 @@ class Benchmark(io.ComfyNode):
         scorer_c: Scorer | None = None,
         features: SeesFeatures | None = None,
         reference_folder: str = "",
+        latency_batches: str = "",
     ) -> io.NodeOutput:
         from ..ecad_search.drawing.front_plot import front_plot
 
+        sizes = batch_sizes(latency_batches)
         renderer = Renderer(model, vae, prompts, sampler_settings)
         columns = columns_of(
             renderer,
@@ -227,7 +243,7 @@ class Benchmark(io.ComfyNode):
         )
         try:
             run.measure()
-            summary = summary_of(run, name)
+            summary = summary_of(run, name, sizes)
         finally:
             for each in (*scorers, *([features] if features is not None else [])):
                 each.unload()
@@ -252,18 +268,19 @@ class Benchmark(io.ComfyNode):
         )
 
 
-def summary_of(run: BenchmarkRun, name: str) -> dict[str, Any]:
+def summary_of(run: BenchmarkRun, name: str, sizes: Sequence[int] = ()) -> dict[str, Any]:
     renderer = run.renderer
     prompts, settings = renderer.calibration.prompts, renderer.settings
     scorers = [scorer.name for scorer in run.scorers]
     numbers = [sample.prompt_index for sample in prompts.samples]
+    device = device_name()
     return {
         "format": "ecad-benchmark-summary",
         "version": 1,
         "name": name,
         "architecture": renderer.architecture.id,
         "model": renderer.architecture.describe(),
-        "device": device_name(),
+        "device": device,
         "sampling": {
             "steps": renderer.steps,
             "sampler": settings.sampler,
@@ -296,6 +313,10 @@ def summary_of(run: BenchmarkRun, name: str) -> dict[str, Any]:
             numbers,
             reference=run.reference_features(),
         ),
+        "latencies": [
+            {"batch": size, "seconds": seconds}
+            for size, seconds in run.latencies(sizes, device).items()
+        ],
     }
 
 

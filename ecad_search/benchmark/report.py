@@ -86,7 +86,27 @@ def distances_of(summary: Mapping[str, Any]) -> dict[str, str]:
 
 def summary_table(summary: Mapping[str, Any]) -> str:
     header, *rows = cells(summary)
-    return "\n".join([text_table(header, rows, ruled=True), *problems(summary)])
+    lines = [text_table(header, rows, ruled=True), *problems(summary)]
+    if summary["latencies"]:
+        header, *rows = latency_cells(summary)
+        lines += ["", text_table(header, rows, ruled=True)]
+    return "\n".join(lines)
+
+
+def latency_cells(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Seconds a picture and the speed-up, by how many are sampled at once."""
+    names = [row["name"] for row in summary["rows"]]
+    sizes = [entry["batch"] for entry in summary["latencies"]]
+    lines = [["column", *(f"{what} at {n}" for n in sizes for what in ("s/image", "faster"))]]
+    for name in names:
+        line = [name]
+        for entry in summary["latencies"]:
+            own, uncached = entry["seconds"][name], entry["seconds"][names[0]]
+            line.append(optional(own, lambda seconds: f"{seconds:.3g}"))
+            ratio = uncached / own if own and uncached else None
+            line.append(optional(ratio, lambda times: f"{times:.2f}x"))
+        lines.append(line)
+    return lines
 
 
 def problems(summary: Mapping[str, Any]) -> list[str]:
@@ -101,7 +121,6 @@ def problems(summary: Mapping[str, Any]) -> list[str]:
 def markdown(summary: Mapping[str, Any], *, plot: bool, grid: bool) -> str:
     """The page; `plot` and `grid` say whether plot.png and grid.png lie beside it."""
     sampling, prompts = summary["sampling"], summary["prompts"]
-    lines = cells(summary)
     page = [
         f"# Benchmark {summary['name']}",
         "",
@@ -114,9 +133,7 @@ def markdown(summary: Mapping[str, Any], *, plot: bool, grid: bool) -> str:
         f"'{prompts['source']}', seeds per prompt: {prompts['seeds_per_prompt']}, first seed: "
         f"{prompts['seed']}.",
         "",
-        *[f"| {' | '.join(escaped(word) for word in line)} |" for line in lines[:1]],
-        f"|{'---|' * len(lines[0])}",
-        *[f"| {' | '.join(escaped(word) for word in line)} |" for line in lines[1:]],
+        *markdown_table(cells(summary)),
         "",
         *[f"**{escaped(line)}**\n" for line in problems(summary)],
         "## How to read it",
@@ -143,11 +160,26 @@ def markdown(summary: Mapping[str, Any], *, plot: bool, grid: bool) -> str:
             f"- To {folder}: the same distance to the {pictures:,} pictures of the folder "
             f"'{folder}', each one's middle scaled to this benchmark's size."
         )
+    if summary["latencies"]:
+        page += [
+            "",
+            "## Several pictures at once",
+            "",
+            *markdown_table(latency_cells(summary)),
+            "",
+            "Medians of samplings of one sample, so many times at once; the columns took turns. "
+            "- where they did not fit into memory at once.",
+        ]
     if plot:
         page += ["", "## Quality against cost", "", "![Quality against cost](plot.png)"]
     if grid:
         page += ["", "## Worst and median samples", "", "![The pictures](grid.png)"]
     return "\n".join([*page, ""])
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> list[str]:
+    header, *rows = [f"| {' | '.join(escaped(word) for word in line)} |" for line in lines]
+    return [header, f"|{'---|' * len(lines[0])}", *rows]
 
 
 def escaped(text: str) -> str:

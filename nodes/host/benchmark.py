@@ -25,6 +25,7 @@ from ...ecad_search.scorers.scorer import Scorer
 from .comparison import contenders
 from .evaluation import Evaluator, UnusableResult, as_pillow, eight_bit
 from .fingerprint import model_fingerprint
+from .latency_batches import Seconds, timed
 from .patching import cached_schedule
 from .progress import spoken_seconds
 from .reference_pictures import ReferencePictures
@@ -211,6 +212,21 @@ class BenchmarkRun:
             if sum(map(len, chunk)) >= CHUNK or number == len(batches) - 1:
                 self.measure_chunk(chunk, number)
                 chunk = []
+
+    def latencies(self, sizes: Sequence[int], device: str) -> Seconds:
+        """Median seconds a picture where `sizes` of them are sampled at once; see `timed`."""
+
+        def sampler(column: Column) -> Callable[[tuple[int, ...]], list[float]]:
+            renderer = column.renderer or self.renderer
+            return lambda batch: [part.seconds for part in renderer.sample(column.model, batch)]
+
+        return timed(
+            sizes,
+            {column.name: sampler(column) for column in self.columns},
+            self.folder / "latency.json",
+            self.record.head["identity"] | {"device": device},
+            lambda what: self.on_images(self.done(), what),
+        )
 
     def reference_features(self) -> npt.NDArray[np.float32] | None:
         """Of the reference pictures, (pictures, features), at the size of this benchmark's."""

@@ -111,6 +111,7 @@ def summary(rows):
         "compares_itself": [],
         "features": "clip-score",
         "reference": {"folder": "photos", "pictures": 1234},
+        "latencies": [],
         "rows": rows,
     }
 
@@ -136,6 +137,19 @@ def test_scorer_that_compares_with_the_uncached_pictures_has_one_column(summary)
     titles = report.cells(summary | {"compares_itself": ["s"]})[0]
     assert "s" in titles and "s to uncached" not in titles
     assert "s to uncached" in report.cells(summary)[0]
+
+
+def test_times_of_several_pictures_at_once_are_a_table_of_their_own(summary):
+    seconds = [{"uncached": 2.0, "FORA 2": 1.0, "other": 4.0}]
+    seconds += [{"uncached": 1.5, "FORA 2": 0.6, "other": None}]
+    timed = [{"batch": n, "seconds": s} for n, s in zip((1, 4), seconds, strict=True)]
+    cells = report.latency_cells(summary | {"latencies": timed})
+    assert ["column", "s/image at 1", "faster at 1", "s/image at 4", "faster at 4"] == cells[0]
+    assert ["FORA 2", "1", "2.00x", "0.6", "2.50x"] == cells[2]
+    assert ["other", "4", "0.50x", "-", "-"] == cells[3]
+    page = report.markdown(summary | {"latencies": timed}, plot=False, grid=False)
+    assert "| FORA 2 | 1 | 2.00x | 0.6 | 2.50x |" in page
+    assert "FORA 2       1" in report.summary_table(summary | {"latencies": timed})
 
 
 def test_every_picture_is_a_row_of_the_spreadsheet(record):

@@ -76,7 +76,7 @@ PATHS = {
 }
 # Inputs of text, or of a choice, that never do.
 TEXTS = {
-    "ECAD_Benchmark": {"name_b", "name_c"},
+    "ECAD_Benchmark": {"name_b", "name_c", "latency_batches"},
     "ECAD_CacheLoader": {"cache_device"},
     "ECAD_ApplySchedule": {"cache_device"},
     "ECAD_CalibrationPrompts": {"source", "text", "negative", "column"},

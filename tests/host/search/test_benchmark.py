@@ -169,6 +169,35 @@ def test_a_stopped_benchmark_goes_on(benchmark, folder):
         assert row["frechet"] == fresh[name]["frechet"]
 
 
+def test_latency_is_measured_at_each_batch_size(benchmark, folder):
+    summary = json.loads(benchmark(latency_batches="2, 1").args[1])
+    assert [2, 1] == [entry["batch"] for entry in summary["latencies"]]
+    names = [row["name"] for row in summary["rows"]]
+    for entry in summary["latencies"]:
+        assert names == list(entry["seconds"])
+        assert all(seconds > 0 for seconds in entry["seconds"].values())
+    assert "## Several pictures at once" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_known_latencies_are_not_measured_again(benchmark, folder):
+    first = json.loads(benchmark(latency_batches="1").args[1])["latencies"]
+    both = json.loads(benchmark(latency_batches="1 2").args[1])["latencies"]
+    assert first == both[:1]
+    again = json.loads(benchmark(latency_batches="2, 1").args[1])["latencies"]
+    assert both == again[::-1]
+    kept = folder / "latency.json"
+    kept.write_text(kept.read_text(encoding="utf-8")[:-9], encoding="utf-8")  # torn
+    assert both[0] != json.loads(benchmark(latency_batches="1").args[1])["latencies"][0]
+
+
+@pytest.mark.parametrize("text", ["0", "1, two", "-1", "257", "1.5", "1 2 3 4 5 6 7 8 9", "²"])
+def test_batch_sizes_that_are_none_are_refused(pack, benchmark, text):
+    validated = pack.module("nodes.benchmark").Benchmark.validate_inputs(latency_batches=text)
+    assert "expected at most 8 numbers from 1 to 256" in validated
+    with pytest.raises(pack.module("ecad_search.errors").SearchError, match="latency_batches"):
+        benchmark(latency_batches=text)
+
+
 @pytest.fixture
 def photos(comfy, tmp_path, monkeypatch):
     """A folder in ComfyUI's input folder, with pictures of several sizes, one of them deeper."""
