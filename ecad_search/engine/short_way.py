@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,13 +43,15 @@ class Arguments:
     """The arguments of one call of a block, by name; none of a call that does not fit."""
 
     def __init__(self, signature: inspect.Signature, args: tuple, kwargs: dict) -> None:
-        try:
-            self._bound = signature.bind(*args, **kwargs)
-        except TypeError:  # between another pack and its own forward
-            self._bound = signature.bind_partial()
+        self._given: Mapping[str, Any] = kwargs
+        if args:  # else spared: binding takes as long as much else of a reused block
+            try:
+                self._given = signature.bind(*args, **kwargs).arguments
+            except TypeError:  # between another pack and its own forward
+                self._given = {}
 
     def __getitem__(self, name: str) -> Any:
-        return self._bound.arguments.get(name)
+        return self._given.get(name)
 
     def tensors(self, *names: str) -> list[torch.Tensor] | None:
         found = [self[name] for name in names]
@@ -57,12 +59,7 @@ class Arguments:
 
     def only(self, names: frozenset[str]) -> bool:
         """Whether nothing else was given."""
-        return names.issuperset(self._bound.arguments)
-
-    def call(self, function: Forward, **changed: Any) -> Any:
-        arguments = {**self._bound.arguments, **changed}
-        bound = inspect.BoundArguments(self._bound.signature, arguments)  # pyright: ignore[reportArgumentType]
-        return function(*bound.args, **bound.kwargs)
+        return names.issuperset(self._given)
 
 
 class Rehearsal:
