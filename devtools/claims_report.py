@@ -55,15 +55,19 @@ def setting(document: Document) -> str:
 def dominance(
     document: Document, subject: str, title: str, fronts: Sequence[Sequence[Point]]
 ) -> Iterator[str]:
-    """For each FORA schedule the one of each front that costs no more and was found best."""
+    """For each FORA schedule the one of each front that costs no more and was found best.
+
+    A front ends where its schedules lose more than `worst_loss`, so not every FORA has an equal.
+    """
     fora = judged(document, subject, None)
-    rows, better, beyond, worse = [], 0, 0, 0
+    rows, compared, better, beyond, worse = [], 0, 0, 0, 0
     for point in fora["points"]:
         chosen = [best_at(front, point["cost"]) for front in fronts]
         row = [point["name"], f"{point['cost']:.1%}", f"{np.mean(point['losses']):+.4f}"]
         if None in chosen:
-            rows.append([*row, "none so cheap", "", ""])
+            rows.append([*row, f"none below {document['worst_loss']}", "", ""])
             continue
+        compared += 1
         losses = np.mean([own["losses"] for own in chosen if own], axis=0)
         gain = of_captions(np.asarray(point["losses"]) - losses)
         better += gain.mean >= 0
@@ -72,7 +76,7 @@ def dominance(
         won = sum(np.mean(own["losses"]) <= np.mean(point["losses"]) for own in chosen if own)
         rows.append([*row, f"{np.mean(losses):+.4f}", with_bounds(gain), f"{won} of {len(chosen)}"])
     yield (
-        f"**{title}**: loses no more than FORA of no less cost at {better} of {len(rows)} costs, "
+        f"**{title}**: loses no more than FORA of no less cost at {better} of {compared} costs, "
         f"less beyond chance at {beyond}, more beyond chance at {worse}. Uncached score "
         f"{fora['uncached_score']:.3f}."
     )

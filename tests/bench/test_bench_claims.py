@@ -96,6 +96,7 @@ def test_what_is_set_against_fora_is_chosen_by_calibration():
 
 def table_of(fora, front):
     document = {
+        "worst_loss": 0.1,
         "judged": [{"subject": "m", "run": None, "points": fora, "uncached_score": 0.9}],
     }
     return "\n".join(claims_report.dominance(document, "m", "Title", [front]))
@@ -110,7 +111,7 @@ def test_gains_beyond_chance_are_counted():
         {"name": "fora-4", "cost": 0.1, "losses": noise},
     ]
     text = table_of(fora, [point(0.4, 0.0, noise + 0.05)])
-    assert "no more than FORA of no less cost at 1 of 3 costs" in text
+    assert "no more than FORA of no less cost at 1 of 2 costs" in text
     assert "less beyond chance at 1, more beyond chance at 1" in text
-    assert "none so cheap" in text.splitlines()[-2]
+    assert "none below 0.1" in text.splitlines()[-2]
     assert "+0.0500 [+0.0500, +0.0500]" in text
