@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
 
 from ...ecad_search.errors import StorageError
 from .paths import input_path
@@ -108,10 +108,10 @@ def opened(path: Path, width: int, height: int) -> npt.NDArray[np.float32]:
 def read(path: Path, identity: str, count: int) -> npt.NDArray[np.float32] | None:
     """What `write` has written for the same pictures; None where it has not, or somebody else."""
     try:
-        with safe_open(str(path), framework="np") as file:
+        with safe_open(str(path), framework="pt") as file:
             if (file.metadata() or {}).get("identity") != identity:
                 return None
-            features = file.get_tensor("features")
+            features = file.get_tensor("features").numpy()
     except Exception:  # a torn or foreign file is made anew
         return None
     usable = features.dtype == np.float32 and features.ndim == 2 and len(features) == count
@@ -122,7 +122,9 @@ def write(path: Path, identity: str, features: npt.NDArray[np.float32]) -> None:
     partial = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"features": features}, partial, metadata={"identity": identity})
+        save_file(
+            {"features": torch.from_numpy(features)}, partial, metadata={"identity": identity}
+        )
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise StorageError(
