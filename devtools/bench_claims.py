@@ -27,6 +27,7 @@ from ecad_search.core.front import Front
 from ecad_search.core.schedule import Schedule
 from ecad_search.evolution.search import Search
 
+from .bench_quick import EVERY, rows_of
 from .bench_search import Watched, default_workers, has_accelerator
 from .claims_report import FORA, report
 from .console import duration
@@ -51,7 +52,6 @@ SUBJECTS: dict[str, dict[str, Any]] = {
 MODEL, *OTHERS = SUBJECTS
 USUAL = (33, 1)  # prompts, and seeds for each
 SIZES = ((10, 1), USUAL, (100, 1), (10, 3), (10, 10))
-FORA_EVERY = (2, 3, 4, 5, 6, 7)
 PICKS = 6
 
 
@@ -219,7 +219,7 @@ def outcome(
         ]
     else:
         schedules = [
-            presets.fora(asked.architecture, STEPS, every) for every in FORA_EVERY if every < STEPS
+            presets.fora(asked.architecture, STEPS, every) for every in EVERY if every < STEPS
         ]
     points = [judged(judge, schedule, source, heldout) for schedule in schedules]
     uncached = source.scores(judge.uncached, heldout, range(len(heldout.samples)))
@@ -273,11 +273,6 @@ def judged(
         "cost": meter.cost(schedule),
         "losses": [float(f"{loss:.6g}") for loss in uncached - scores],
     }
-
-
-def rows_of(schedule: Schedule) -> list[str]:
-    """A text for each step, "X" for each cell that computes."""
-    return ["".join(".X"[int(bit)] for bit in row) for row in schedule.compute]
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def measured(subject: Subject, steps: int, profiles: int, samples: int) -> dict[
                     "gain": mean(own_gain),
                     "drift_to_fora": mean(own_drift - drift),
                     "gain_to_fora": mean(own_gain - gain),
-                    "rows": ["".join(".X"[int(bit)] for bit in r) for r in point.schedule.compute],
+                    "rows": rows_of(point.schedule),
                 }
             )
         rows.append(row)
@@ -199,6 +199,11 @@ def best_at(front: Any, cost: float) -> Any:
         key=lambda point: point.quality,
         default=front.members[0],
     )
+
+
+def rows_of(schedule: Any) -> list[str]:
+    """A text for each step, "X" for each cell that computes."""
+    return ["".join(".X"[int(bit)] for bit in row) for row in schedule.compute]
 
 
 def mean(values: np.ndarray) -> tuple[float, float]:

@@ -10,11 +10,11 @@ import numpy as np
 from ecad_search.benchmark.estimate import Estimate, estimate
 from ecad_search.text_table import text_table
 
+from .bench_quick import SAME_COST
 from .search_benchmark import verdict
 from .search_benchmark.heldout import share_dominated
 
 FORA = "FORA"
-SAME_COST = 1.001  # costs that differ by less are equal
 Point = Mapping[str, Any]
 Document = Mapping[str, Any]
 
@@ -128,8 +128,7 @@ def sizes_table(document: Document) -> str:
                 f"{seeds}",
                 f"{prompts * seeds}",
                 f"{np.mean([trial['candidates'] for trial in trials]):.0f}",
-                shown([share(document, front["points"]) for front in last]),
-                shown([share(document, front["points"], "calibration_loss") for front in last]),
+                *hypervolumes(document, last),
             ]
         )
     header = ["prompts", "seeds", "samples", "schedules tried", "held out", "as the search sees it"]
@@ -142,17 +141,23 @@ def generations_table(document: Document) -> str:
     rows = []
     for place in range(min(len(trial["fronts"]) for trial in trials) - 1):
         fronts = [trial["fronts"][place] for trial in trials]
-        rows.append([f"{fronts[0]['generations']}", *front_row(document, fronts)])
+        rows.append(
+            [f"{fronts[0]['generations']}", images(fronts), *hypervolumes(document, fronts)]
+        )
     last = [trial["fronts"][-1] for trial in trials]
     ends = sorted(front["generations"] for front in last)
-    rows.append([f"all, {ends[0]} to {ends[-1]}", *front_row(document, last)])
+    rows.append([f"all, {ends[0]} to {ends[-1]}", images(last), *hypervolumes(document, last)])
     header = ["generations", "images", "held out", "as the search sees it"]
     return text_table(header, rows, left=(), ruled=True)
 
 
-def front_row(document: Document, fronts: Sequence[Mapping[str, Any]]) -> list[str]:
+def images(fronts: Sequence[Mapping[str, Any]]) -> str:
+    return f"{np.mean([front['images'] for front in fronts]):,.0f}"
+
+
+def hypervolumes(document: Document, fronts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Held out, and as the searches see it."""
     return [
-        f"{np.mean([front['images'] for front in fronts]):,.0f}",
         shown([share(document, front["points"]) for front in fronts]),
         shown([share(document, front["points"], "calibration_loss") for front in fronts]),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .host.schema import schema
-from .host.scorer_files import FOLDER, weight_file, weight_files
+from .host.scorer_files import FOLDER, weight_file, weight_file_problem, weight_files
 from .types import ScorerType
 
 NO_HEAD = f"put sac+logos+ava1-l14-linearMSE.pth into models/{FOLDER}"
@@ -42,9 +42,7 @@ class AestheticScorer(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, head: str | None = "") -> bool | str:
-        if head and head not in weight_files():
-            return f"There is no file '{head}' in models/{FOLDER}; {NO_HEAD} and refresh the list."
-        return True
+        return weight_file_problem(head, NO_HEAD) or True
 
     @classmethod
     def execute(cls, clip_vision: Any, head: str) -> io.NodeOutput:

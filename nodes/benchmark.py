@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from comfy_api.latest import io
 from PIL import Image
 
@@ -18,7 +20,7 @@ from ..ecad_search.errors import EcadError, StorageError
 from ..ecad_search.scorers.scorer import Scorer
 from .compare_schedules import device_name
 from .host.benchmark import BenchmarkRun, Column, SeesFeatures, columns_of
-from .host.latency_batches import batch_sizes
+from .host.latency_batches import Seconds, batch_sizes
 from .host.paths import output_name, result_name_problem, result_path
 from .host.pictures import as_image
 from .host.progress import NodeProgress
@@ -243,10 +245,13 @@ class Benchmark(io.ComfyNode):
         )
         try:
             run.measure()
-            summary = summary_of(run, name, sizes)
+            latencies = run.latencies(sizes, device_name())
+            summary = summary_of(run, name, reference=run.reference_features(), latencies=latencies)
         finally:
-            for each in (*scorers, *([features] if features is not None else [])):
+            for each in scorers:
                 each.unload()
+            if features is not None:
+                features.unload()
         points = measured_points(run.columns, summary, front)
         info = {"benchmark": name, "scorer": scorer.name}
         measured = Front.of(points, info)
@@ -268,19 +273,25 @@ class Benchmark(io.ComfyNode):
         )
 
 
-def summary_of(run: BenchmarkRun, name: str, sizes: Sequence[int] = ()) -> dict[str, Any]:
+def summary_of(
+    run: BenchmarkRun,
+    name: str,
+    *,
+    reference: npt.NDArray[np.float32] | None = None,
+    latencies: Seconds | None = None,
+) -> dict[str, Any]:
+    """What was measured; `reference` and `latencies` are as `run` gives them."""
     renderer = run.renderer
     prompts, settings = renderer.calibration.prompts, renderer.settings
     scorers = [scorer.name for scorer in run.scorers]
     numbers = [sample.prompt_index for sample in prompts.samples]
-    device = device_name()
     return {
         "format": "ecad-benchmark-summary",
         "version": 1,
         "name": name,
         "architecture": renderer.architecture.id,
         "model": renderer.architecture.describe(),
-        "device": device,
+        "device": device_name(),
         "sampling": {
             "steps": renderer.steps,
             "sampler": settings.sampler,
@@ -311,11 +322,10 @@ def summary_of(run: BenchmarkRun, name: str, sizes: Sequence[int] = ()) -> dict[
             [c.facts for c in run.columns],
             scorers,
             numbers,
-            reference=run.reference_features(),
+            reference=reference,
         ),
         "latencies": [
-            {"batch": size, "seconds": seconds}
-            for size, seconds in run.latencies(sizes, device).items()
+            {"batch": size, "seconds": seconds} for size, seconds in (latencies or {}).items()
         ],
     }
 

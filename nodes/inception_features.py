@@ -5,7 +5,14 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .host.schema import schema
-from .host.scorer_files import FOLDER, device_input, placement, weight_file, weight_files
+from .host.scorer_files import (
+    FOLDER,
+    device_input,
+    placement,
+    weight_file,
+    weight_file_problem,
+    weight_files,
+)
 from .types import FeaturesType
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -41,12 +48,7 @@ class InceptionFeatures(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, weights: str | None = "") -> bool | str:
-        if weights and weights not in weight_files():
-            return (
-                f"There is no file '{weights}' in models/{FOLDER}; {NO_WEIGHTS} and refresh the "
-                "list."
-            )
-        return True
+        return weight_file_problem(weights, NO_WEIGHTS) or True
 
     @classmethod
     def execute(cls, weights: str, device: str) -> io.NodeOutput:

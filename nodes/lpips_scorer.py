@@ -5,7 +5,14 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .host.schema import schema
-from .host.scorer_files import DEVICES, FOLDER, placement, weight_file, weight_files
+from .host.scorer_files import (
+    DEVICES,
+    FOLDER,
+    placement,
+    weight_file,
+    weight_file_problem,
+    weight_files,
+)
 from .types import ScorerType
 
 NO_BACKBONE = f"put alexnet-owt-7be5be79.pth into models/{FOLDER}"
@@ -62,13 +69,9 @@ class LpipsScorer(io.ComfyNode):
     def validate_inputs(
         cls, backbone: str | None = "", heads: str | None = OF_PACKAGE
     ) -> bool | str:
-        known = weight_files()
-        if backbone and backbone not in known:
-            return (
-                f"There is no file '{backbone}' in models/{FOLDER}; {NO_BACKBONE} and refresh the "
-                "list."
-            )
-        if heads and heads != OF_PACKAGE and heads not in known:
+        if problem := weight_file_problem(backbone, NO_BACKBONE):
+            return problem
+        if heads and heads != OF_PACKAGE and heads not in weight_files():
             return f"There is no file '{heads}' in models/{FOLDER}; put it there and refresh."
         return True
 

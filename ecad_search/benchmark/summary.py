@@ -16,6 +16,8 @@ from .record import Measured, Record
 
 REFERENCE = "uncached"  # the first column
 
+Features = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class ColumnFacts:
@@ -36,14 +38,19 @@ def summarised(
     scorers: Sequence[str],
     prompts: Sequence[int],
     *,
-    reference: npt.NDArray[np.float32] | None = None,
+    reference: Features | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each column; `prompts[i]` is the number of sample i's prompt.
 
     `reference`: features of other pictures, (pictures, features), to measure a distance to.
     """
     uncached = record.column(facts[0].name)
-    rows = [row_of(column, record.column(column.name), uncached, reference) for column in facts]
+    features = features_of(uncached)
+    rows = [
+        row_of(column, record.column(column.name), uncached)
+        | distances(record.column(column.name), features, reference)
+        for column in facts
+    ]
     for scorer in scorers:
         columns = [
             compared(record.column(column.name), uncached, scorer, prompts) for column in facts
@@ -55,16 +62,12 @@ def summarised(
 
 
 def row_of(
-    facts: ColumnFacts,
-    measured: Sequence[Measured],
-    uncached: Sequence[Measured],
-    reference: npt.NDArray[np.float32] | None,
+    facts: ColumnFacts, measured: Sequence[Measured], uncached: Sequence[Measured]
 ) -> dict[str, Any]:
     seconds = [m.seconds for m in measured]
     ratios = [r.seconds / m.seconds for m, r in zip(measured, uncached, strict=True)]
-    own = None if problems_of(measured) else features_of(measured)
     peaks = [m.peak_bytes for m in measured if m.peak_bytes is not None]
-    problems = problems_of(measured)
+    problems = [m.problem for m in measured if m.problem]
     return {
         "name": facts.name,
         "kind": facts.kind,
@@ -78,8 +81,6 @@ def row_of(
         "computed_fraction": facts.computed_fraction,
         "cache_bytes": facts.cache_bytes,
         "peak_bytes": max(peaks) if peaks else None,
-        "frechet": distance(own, features_of(uncached)),
-        "frechet_to_reference": distance(own, reference),
         "broken_images": len(problems),
         "problem": problems[0] if problems else "",
         "scores": {},
@@ -110,17 +111,23 @@ def compared(
     }
 
 
-def problems_of(measured: Sequence[Measured]) -> list[str]:
-    return [m.problem for m in measured if m.problem]
-
-
-def features_of(measured: Sequence[Measured]) -> npt.NDArray[np.float32] | None:
-    """(pictures, features); None where a picture has none."""
-    found = [m.features for m in measured if m.features is not None]
+def features_of(measured: Sequence[Measured]) -> Features | None:
+    """(pictures, features); None where a picture has none, or is broken."""
+    found = [m.features for m in measured if m.features is not None and not m.problem]
     return np.stack(found) if found and len(found) == len(measured) else None
 
 
-def distance(a: npt.NDArray[np.float32] | None, b: npt.NDArray[np.float32] | None) -> float | None:
+def distances(
+    measured: Sequence[Measured], uncached: Features | None, reference: Features | None
+) -> dict[str, Any]:
+    own = features_of(measured)
+    return {
+        "frechet": distance(own, uncached),
+        "frechet_to_reference": distance(own, reference),
+    }
+
+
+def distance(a: Features | None, b: Features | None) -> float | None:
     if a is None or b is None:
         return None
     try:

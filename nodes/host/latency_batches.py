@@ -21,9 +21,10 @@ Seconds = dict[int, dict[str, float | None]]  # by size and column; None: it did
 def batch_sizes(text: str) -> tuple[int, ...]:
     """ "1, 4" -> (1, 4)."""
     words = text.replace(",", " ").split()
-    sizes = tuple(dict.fromkeys(int(word) for word in words if word.isascii() and word.isdigit()))
-    usable = len(sizes) <= MOST_SIZES and all(1 <= size <= LARGEST for size in sizes)
-    if not usable or not all(word.isascii() and word.isdigit() for word in words):
+    numbers = [int(word) for word in words if word.isascii() and word.isdigit()]
+    sizes = tuple(dict.fromkeys(numbers))
+    usable = len(numbers) == len(words) and all(1 <= size <= LARGEST for size in sizes)
+    if not usable or len(sizes) > MOST_SIZES:
         raise SearchError(
             f"latency_batches is '{text[:60]}', expected at most {MOST_SIZES} numbers from 1 to "
             f"{LARGEST}, such as '1, 4'; correct it, or leave it empty."

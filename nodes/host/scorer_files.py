@@ -54,6 +54,13 @@ def weight_file(name: str) -> Path:
     return SCORERS.file(name, *WEIGHTS)
 
 
+def weight_file_problem(name: str | None, advice: str) -> str:
+    """What is wrong with a chosen file of weights; nothing when it is there, or none is chosen."""
+    if not name or name in weight_files():
+        return ""
+    return f"There is no file '{name}' in models/{FOLDER}; {advice} and refresh the list."
+
+
 def model_folder(name: str) -> Path:
     configs = (n for n in listed() if Path(n) == Path(name) / "config.json")
     config = next(configs, None) if name in model_folders() else None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from devtools import bench_claims, claims_report
-from devtools.bench_claims import FORA_EVERY, MODEL, OTHERS, Judgement, Trial, outcome
+from devtools.bench_claims import EVERY, MODEL, OTHERS, Judgement, Trial, outcome
 from ecad_search.calibration import builtin_prompts
 
 STEPS = 6  # of the made-up problem
@@ -80,7 +80,7 @@ def test_every_search_keeps_to_its_images(found):
 
 def test_fora_is_judged_at_every_n_there_are_steps_for(found):
     names = [point["name"] for point in claims_report.judged(found, MODEL, None)["points"]]
-    assert [f"fora-{n}-{STEPS}-steps" for n in FORA_EVERY if n < STEPS] == names
+    assert [f"fora-{n}-{STEPS}-steps" for n in EVERY if n < STEPS] == names
 
 
 def point(cost, calibration_loss, losses=(0.0, 0.0)):
