@@ -2,10 +2,14 @@
 
 First ECAD Search runs on calibration captions, as an artist would let it. Then its schedules, FORA,
 fewer steps, and ComfyUI's own EasyCache and LazyCache sample the same held-out captions and noise,
-in turns, in one process. For each speed-up that was *measured* the table names what each way keeps:
-of all its settings that are at least that fast, the one with the best mean score. That favours ways
-with many settings; all have six to eight. Everything is kept as it comes, so a run that was stopped
-goes on. The caches of other node packs take part with `--pack`, on FLUX, which they are for.
+in turns, in one process. Machines change their speed from second to second, so how long a sampling
+takes is told in units of a short uncached one, which runs right before and right after it: the
+median of several turns, each in another order. For each speed-up that was
+*measured* the table names what each way keeps: of all its settings that are at least that fast, the
+one with the best mean score. That favours ways with many settings; all have six to eight.
+Everything but those times is kept as it comes, so a run that was stopped goes on. T-GATE takes part
+on PixArt, since FLUX has no cross-attention; the caches of other node packs take part with
+`--pack`, on FLUX, which they are for.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import argparse
 import importlib
 import json
 import os
+import random
+import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +34,7 @@ from .loaded_pack import LoadedPack
 from .marked_page import write_into
 from .peer_packs import KNOWN, Applied, applied, tried
 from .problem import Problem
+from .tgate import Gate, with_tgate
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "bench_output" / "peers"
@@ -52,8 +59,15 @@ HOST_CACHES = (
     Peer("EasyCache", (0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2.0, 3.0)),
     Peer("LazyCache", (0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2.0, 3.0)),
 )
+TGATE = "T-GATE"
+# The shares of the steps before the gate, and how often self-attention computes there. Its authors
+# gate PixArt at 15 of 25 steps with an interval of 3.
+GATES = (*((0.8, 1), (0.7, 1), (0.6, 1), (0.6, 3)), *((0.5, 1), (0.4, 1), (0.4, 3), (0.25, 1)))
 FORA, MORE_FORA = "FORA", (6, 7)  # beside the 2 to 5 of every benchmark
 PICKS = 8  # schedules of the front
+TURNS = 8  # in which everything is timed
+UNCACHED_EACH_TURN = 4
+YARDSTICK_STEPS = 2
 
 
 def main(arguments: list[str]) -> int:
@@ -68,7 +82,7 @@ def main(arguments: list[str]) -> int:
         raise Problem("The caches of other packs are for FLUX; give --model flux with --pack.")
     subject = Subject(pack, options.images, options.model)
     with torch.inference_mode():
-        peers, failures = running(subject, options.steps, options.pack)
+        peers, failures = running(subject, options.model, options.steps, options.pack)
         place = f"{options.model}-{options.steps}-steps"
         front = searched(pack, subject, options.steps, options.search, f"search-{place}")
         summary = measured(pack, subject, options.steps, front, peers, out / place)
@@ -178,8 +192,37 @@ def measured(
         lambda done, words: status.show(f"  {words}"),
     )
     run.measure()
+    summary = pack.module("nodes.benchmark").summary_of(run, "peers")
+    lengths = paced(subject, run, status)
     status.clear()
-    return pack.module("nodes.benchmark").summary_of(run, "peers")
+    for row in summary["rows"]:
+        row["speedup"] = lengths["uncached"] / lengths[row["name"]]
+        del row["speedup_quartiles"]  # of other samplings
+    return summary
+
+
+def paced(subject: Subject, run: Any, status: StatusLine) -> dict[str, float]:
+    """By column how long a sampling of the first batch takes, in yardsticks: see the module."""
+    batch, rng = range(BATCH), random.Random(0)
+    yardstick = subject.renderer(subject.heldout, YARDSTICK_STEPS, BATCH)
+
+    def seconds(renderer: Any, model: Any) -> float:
+        return sum(part.seconds for part in renderer.sample(model, batch))
+
+    turns: dict[str, list[float]] = {column.name: [] for column in run.columns}
+    assert run.columns[0].name == "uncached"
+    seconds(yardstick, subject.model)
+    for turn in range(TURNS):
+        before = seconds(yardstick, subject.model)
+        # More often than the others: all speed-ups are told against it.
+        columns = [*run.columns, *[run.columns[0]] * (UNCACHED_EACH_TURN - 1)]
+        for column in rng.sample(columns, len(columns)):
+            status.show(f"  timed, {turn + 1} of {TURNS}: {column.name}")
+            took = seconds(column.renderer or run.renderer, column.model)
+            after = seconds(yardstick, subject.model)
+            turns[column.name].append(2 * took / (before + after))
+            before = after
+    return {name: statistics.median(lengths) for name, lengths in turns.items()}
 
 
 def host_caches(model: Any) -> Iterator[Applied]:
@@ -192,18 +235,33 @@ def host_caches(model: Any) -> Iterator[Applied]:
             yield Applied(f"{peer.name} {threshold:g}", peer.name, patched)
 
 
+def gates(model: Any, steps: int) -> Iterator[Applied]:
+    """T-GATE on a model with cross-attention, named by its gate and by its interval."""
+    for share, interval in GATES:
+        gate = Gate(round(share * steps), interval)
+        name = f"{TGATE} {gate.step} {gate.interval}"
+        yield Applied(name, TGATE, with_tgate(model, gate))
+
+
 def running(
-    subject: Subject, steps: int, packs: Sequence[Path]
+    subject: Subject, kind: str, steps: int, packs: Sequence[Path]
 ) -> tuple[list[Applied], dict[str, str]]:
     """The peers that sample a picture on this host, and what those say that do not."""
     candidates, failures = [*host_caches(subject.model)], {}
+    if kind == "pixart":
+        candidates += gates(subject.model, steps)
+    else:
+        failures[TGATE] = "this model has no cross-attention"
     for pack in packs:
+        # A model of its own: what a pack changes on the model itself would stay for all others.
+        model = subject.module("nodes.host.demo_model").load_demo_model(kind)[0]
         try:
-            candidates += applied(pack, subject.model)
+            candidates += applied(pack, model)
         except ImportError as error:
             failures[pack.name] = str(error)
     renderer = subject.renderer(subject.heldout, steps, BATCH)
-    found, failed = tried(candidates, lambda model: list(renderer.sample(model, (0,))))
+    batch = renderer.batches(subject.indices)[0]
+    found, failed = tried(candidates, lambda model: list(renderer.sample(model, batch)))
     failures |= failed
     for name, failure in failures.items():
         print(f"{name} does not run here: {failure}", flush=True)
@@ -211,7 +269,8 @@ def running(
 
 
 def peer_of(name: str) -> str:
-    known = (OURS, FORA, *(peer.name for peer in HOST_CACHES), *(node.peer for node in KNOWN))
+    others = (*(peer.name for peer in HOST_CACHES), *(node.peer for node in KNOWN))
+    known = (OURS, FORA, TGATE, *others)
     return next(
         (peer for peer in known if name.casefold().startswith(peer.casefold())),
         FEWER_STEPS.name if name.endswith(" steps") else "",
@@ -240,7 +299,8 @@ def setting(result: Mapping[str, Any]) -> str:
         f"{result['steps']} steps, {result['images']} held-out images of as many captions, "
         f"{result['images_searched']:,} images to search with; {result['device']}, PyTorch "
         f"{result['torch']}, ComfyUI {result['comfyui']}. Speed-ups are measured (medians of "
-        f"pairs). Differences to the uncached run with 95 % intervals.{failures}"
+        f"{TURNS} turns, {BATCH} pictures at once). Differences to the uncached run with 95 % "
+        f"intervals.{failures}"
     )
 
 

@@ -65,6 +65,36 @@ KNOWN = (
             )
         ),
     ),
+    PackNode(
+        "Spectrum-Proper",
+        "SpectrumApplyFlux",
+        {
+            **{"enabled": True, "debug": False, "max_history": 128},
+            **{"blend_weight": 0.5, "degree": 4, "ridge_lambda": 0.1},
+        },
+        tuple(
+            {
+                **{"warmup_steps": first, "tail_actual_steps": last},
+                **{"window_size": window, "flex_window": growth},
+            }
+            for first, last, window, growth in (
+                *((5, 3, 2.0, 0.0), (5, 3, 2.0, 0.75), (3, 2, 2.0, 0.0), (3, 1, 2.0, 0.75)),
+                *((2, 1, 2.0, 0.75), (2, 1, 3.0, 1.0), (2, 0, 3.0, 1.5), (1, 0, 4.0, 2.0)),
+            )
+        ),
+    ),
+    PackNode(
+        "Spectrum v1",
+        "Spectrum",
+        {"w": 0.5, "M": 4, "lam": 0.1, "max_w": 0.8, "verbose": False},
+        tuple(
+            {"warmup_steps": first, "window_size": window, "flex_window": growth}
+            for first, window, growth in (
+                *((5, 2.0, 0.0), (3, 2.0, 0.0), (3, 2.0, 0.75), (2, 2.0, 0.75)),
+                *((3, 3.0, 1.0), (2, 3.0, 1.0), (2, 3.0, 2.0), (1, 4.0, 2.0)),
+            )
+        ),
+    ),
 )
 
 
@@ -88,11 +118,17 @@ def applied(folder: Path, model: Any) -> Iterator[Applied]:
         )
     for pack_node in known:
         node = nodes[pack_node.node_id]
-        patch: Callable[..., tuple[Any, ...]] = getattr(node(), node.FUNCTION)
         for setting in pack_node.settings:
             words = " ".join(f"{value:g}" for value in setting.values())
-            patched = patch(model=model, **pack_node.arguments, **setting)[0]
+            patched = _executed(node, {"model": model, **pack_node.arguments, **setting})
             yield Applied(f"{pack_node.peer} {words}", pack_node.peer, patched)
+
+
+def _executed(node: Any, inputs: Mapping[str, Any]) -> Any:
+    """The first output of a node of either kind that ComfyUI has."""
+    if hasattr(node, "define_schema"):
+        return node.execute(**inputs).args[0]
+    return getattr(node(), node.FUNCTION)(**inputs)[0]
 
 
 def loaded(folder: Path) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from devtools import bench_peers
@@ -66,3 +68,30 @@ def test_the_tables_say_who_is_never_so_fast():
     assert "never so fast" in lines[2]
     assert len(bench_peers.SPEEDUPS) + 2 == len(lines)
     assert "-0.010 [-0.060, +0.040]" in bench_peers.every_row(result)
+
+
+class Slowing:
+    """A machine on which everything takes a hundredth longer each time; `model`: seconds."""
+
+    def __init__(self):
+        self.slowness = 1.0
+
+    def renderer(self, _prompts, _steps, _batch):
+        return self
+
+    def sample(self, model, _batch):
+        self.slowness *= 1.01
+        yield SimpleNamespace(seconds=model * self.slowness)
+
+
+def test_what_is_timed_does_not_depend_on_how_fast_the_machine_is_by_then():
+    machine = Slowing()
+    machine.model, machine.heldout = 0.5, None  # the yardstick's seconds
+    seconds = {"uncached": 4.0, "a": 2.0, "b": 1.0}
+    columns = [SimpleNamespace(name=n, model=s, renderer=None) for n, s in seconds.items()]
+    run = SimpleNamespace(columns=columns, renderer=machine)
+    status = SimpleNamespace(show=lambda words: None)
+    lengths = bench_peers.paced(machine, run, status)
+    expected = {name: pytest.approx(s / 0.5, rel=1e-3) for name, s in seconds.items()}
+    assert expected == lengths
+    assert machine.slowness > 1.5

@@ -35,6 +35,31 @@ def test_a_pack_is_known_by_its_nodes_and_applied_by_all_of_its_settings(pack):
     assert ("model", "flux", 0.2) == (model, settings["model_type"], settings["rel_l1_thresh"])
 
 
+NEWER_PACK = """
+from types import SimpleNamespace
+
+
+class Spectrum:
+    @classmethod
+    def define_schema(cls):
+        raise NotImplementedError
+
+    @classmethod
+    def execute(cls, model, **settings):
+        return SimpleNamespace(args=(model,))
+
+
+NODE_CLASS_MAPPINGS = {"Spectrum": Spectrum}
+"""
+
+
+def test_a_node_of_the_newer_kind_is_applied_as_well(pack):
+    (pack / "__init__.py").write_text(NEWER_PACK, encoding="utf-8")
+    other = pack.rename(pack.with_name("a-newer-pack"))
+    found = list(peer_packs.applied(other, "model"))
+    assert ("Spectrum v1 5 2 0", "model") == (found[0].name, found[0].model)
+
+
 def test_a_pack_without_a_known_cache_is_a_problem(tmp_path, pack):
     (pack / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}", encoding="utf-8")
     other = pack.rename(tmp_path / "another-pack")
@@ -46,7 +71,8 @@ def test_a_pack_without_a_known_cache_is_a_problem(tmp_path, pack):
 
 def test_no_peer_is_taken_for_another():
     peers = [node.peer for node in peer_packs.KNOWN]
-    peers += [bench_peers.OURS, bench_peers.FORA, *(p.name for p in bench_peers.HOST_CACHES)]
+    peers += [bench_peers.OURS, bench_peers.FORA, bench_peers.TGATE]
+    peers += [peer.name for peer in bench_peers.HOST_CACHES]
     assert peers == [bench_peers.peer_of(f"{peer} 0.2") for peer in peers]
 
 
