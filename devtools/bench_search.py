@@ -25,6 +25,7 @@ from .console import duration
 from .search_benchmark import plan as plans
 from .search_benchmark import report, runs
 from .search_benchmark.arms import ARMS
+from .search_benchmark.earlier import earlier_runs
 from .search_benchmark.images import ImageSource, Profile
 from .search_benchmark.plan import Plan
 from .search_benchmark.processes import finished
@@ -66,10 +67,12 @@ def main(arguments: list[str]) -> int:
         for arm in arms
         if all((arm, seed) in results for seed in range(plan.seeds))
     }
+    machine = next(iter(results.values()))["machine"]
+    if options.beside is not None:
+        by_arm = {**earlier_runs(options.beside, plan, machine), **by_arm}
     if not {"official", "ecad+"} <= by_arm.keys():
         print("No report: it needs the arms official and ecad+.")
         return 0
-    machine = next(iter(results.values()))["machine"]
     for path in report.write(
         report_folder(options, plan), plan, by_arm, machine, json_path=options.json
     ):
@@ -95,6 +98,12 @@ def parser() -> argparse.ArgumentParser:
         choices=[arm.name for arm in ARMS],
         metavar="ARM",
         help="these alone: " + ", ".join(f"'{arm.name}'" for arm in ARMS),
+    )
+    made.add_argument(
+        "--beside",
+        type=Path,
+        metavar="FILE",
+        help="the JSON of an earlier report: arms that are not run now are taken from it",
     )
     made.add_argument("--workers", type=int, metavar="N", help="runs at a time")
     made.add_argument("--out", type=Path, default=OUTPUT, metavar="DIR", help="where runs are kept")

@@ -127,6 +127,8 @@ def text(
             if runs.get(arm.name)
         ),
     ]
+    if earlier := [name for name, own in runs.items() if any(r.get("earlier") for r in own)]:
+        parts.append(f"Taken from an earlier report: {', '.join(earlier)}.")
     if absent := [arm.name for arm in ARMS if not runs.get(arm.name)]:
         parts.append(f"Left out this time: {', '.join(absent)}.")
     return "\n\n".join(parts) + "\n"

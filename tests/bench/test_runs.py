@@ -7,7 +7,9 @@ import json
 
 import pytest
 
+from devtools.problem import Problem
 from devtools.search_benchmark import report, runs, verdict
+from devtools.search_benchmark.earlier import earlier_runs
 from devtools.search_benchmark.images import RememberedImages, read_images, read_profiles
 from devtools.search_benchmark.plan import FULL, GPU, QUICK
 from ecad_search.core import presets
@@ -164,6 +166,46 @@ def test_the_page_the_pictures_and_the_json_come_of_the_runs(subject, plan, tmp_
     assert found["ecad+"][1]["curve"] == by_name["ecad+"]["seeds"][1]["curve"]
     ratio = verdict.standings(found)[0].images_ratio_to_official
     assert ratio == by_name["official"]["images_ratio_to_official"]
+
+
+MACHINE = {"device": "none", "torch": "2", "model": "a", "scorer": "b", "settings": {"cfg": 3.0}}
+
+
+@pytest.fixture
+def found(subject, plan, tmp_path):
+    """Two arms' runs; those of FORA stand for the two arms that a report needs as well."""
+    made = {
+        arm: [runs.run(subject(), plan, arm, seed, tmp_path) for seed in range(2)]
+        for arm in ("FORA", "fewer-steps")
+    }
+    for name in ("official", "ecad+"):
+        made[name] = [{**run, "arm": name} for run in made["FORA"]]
+    return made
+
+
+def test_arms_of_an_earlier_report_stand_beside_those_of_now(found, plan, tmp_path):
+    raw = report.write(tmp_path, plan, found, MACHINE)[-1]
+    earlier = earlier_runs(raw, plan, MACHINE)
+    assert set(found) == set(earlier)
+    assert [run["curve"] for run in found["FORA"]] == [run["curve"] for run in earlier["FORA"]]
+    both = {**earlier, "FORA": found["FORA"]}
+    page = report.write(tmp_path, plan, both, MACHINE)[0].read_text(encoding="utf-8")
+    assert "Taken from an earlier report: official, ecad+, fewer-steps." in page
+    assert {"official", "ecad+", "FORA"} == set(
+        earlier_runs(raw, dataclasses.replace(plan, shares={"fewer-steps": 0.5}), MACHINE)
+    )
+    assert {} == earlier_runs(raw, dataclasses.replace(plan, seeds=3), MACHINE)
+
+
+def test_an_earlier_report_of_something_else_is_a_problem(found, plan, tmp_path):
+    raw = report.write(tmp_path, plan, found, MACHINE)[-1]
+    with pytest.raises(Problem, match="torch 2, now 3"):
+        earlier_runs(raw, plan, MACHINE | {"torch": "3"})
+    with pytest.raises(Problem, match="samples 4, now 5"):
+        earlier_runs(raw, dataclasses.replace(plan, samples=5), MACHINE)
+    raw.write_text("{}", encoding="utf-8")
+    with pytest.raises(Problem, match="no report of this benchmark"):
+        earlier_runs(raw, plan, MACHINE)
 
 
 @pytest.mark.parametrize("plan", [QUICK, FULL, GPU], ids=lambda plan: plan.name)
