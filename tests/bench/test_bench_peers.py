@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,10 @@ def test_the_tables_say_who_is_never_so_fast():
 
 
 class Slowing:
-    """A machine on which everything takes a hundredth longer each time; `model`: seconds."""
+    """A Subject where everything takes a hundredth longer each time; a model is its seconds."""
+
+    model = 0.5  # the yardstick's
+    heldout = None
 
     def __init__(self):
         self.slowness = 1.0
@@ -85,12 +89,11 @@ class Slowing:
 
 
 def test_what_is_timed_does_not_depend_on_how_fast_the_machine_is_by_then():
-    machine = Slowing()
-    machine.model, machine.heldout = 0.5, None  # the yardstick's seconds
+    machine: Any = Slowing()
     seconds = {"uncached": 4.0, "a": 2.0, "b": 1.0}
     columns = [SimpleNamespace(name=n, model=s, renderer=None) for n, s in seconds.items()]
     run = SimpleNamespace(columns=columns, renderer=machine)
-    status = SimpleNamespace(show=lambda words: None)
+    status: Any = SimpleNamespace(show=lambda words: None)
     lengths = bench_peers.paced(machine, run, status)
     expected = {name: pytest.approx(s / 0.5, rel=1e-3) for name, s in seconds.items()}
     assert expected == lengths
