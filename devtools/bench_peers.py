@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ecad_search.scorers.frechet import frechet_stderr
 from ecad_search.text_table import text_table
 
 from .bench_quick import Subject
@@ -193,10 +194,15 @@ def measured(
     )
     run.measure()
     summary = pack.module("nodes.benchmark").summary_of(run, "peers")
+    features_of = pack.module("ecad_search.benchmark.summary").features_of
+    features = {column.name: features_of(run.record.column(column.name)) for column in run.columns}
     lengths = paced(subject, run, status)
     status.clear()
     for row in summary["rows"]:
         row["speedup"] = lengths["uncached"] / lengths[row["name"]]
+        own, uncached = features[row["name"]], features["uncached"]
+        known = own is not None and uncached is not None
+        row["frechet_stderr"] = frechet_stderr(own, uncached) if known else None
         del row["speedup_quartiles"]  # of other samplings
     return summary
 
@@ -299,8 +305,8 @@ def setting(result: Mapping[str, Any]) -> str:
         f"{result['steps']} steps, {result['images']} held-out images of as many captions, "
         f"{result['images_searched']:,} images to search with; {result['device']}, PyTorch "
         f"{result['torch']}, ComfyUI {result['comfyui']}. Speed-ups are measured (medians of "
-        f"{TURNS} turns, {BATCH} pictures at once). Differences to the uncached run with 95 % "
-        f"intervals.{failures}"
+        f"{TURNS} turns, {BATCH} pictures at once). 95 % intervals; "
+        f"those of Frechet distances by the jackknife.{failures}"
     )
 
 
@@ -317,8 +323,8 @@ def every_row(result: Mapping[str, Any]) -> str:
                 "" if macs is None else f"{macs:.0%}",
                 f"{row['scores'][first]['mean']:.3f}",
                 difference(row["scores"][first]),
-                "" if row["frechet"] is None else f"{row['frechet']:.3g}",
-                *(f"{row['scores'][name]['mean']:.4g}" for name in others),
+                frechet(row),
+                *(level(row["scores"][name]) for name in others),
             ]
         )
     return text_table(header, rows, ruled=True)
@@ -344,6 +350,18 @@ def matched_table(result: Mapping[str, Any]) -> str:
             ]
         )
     return text_table(["at least", *peers], rows, left=range(1 + len(peers)), ruled=True)
+
+
+def frechet(row: Mapping[str, Any]) -> str:
+    if row["frechet"] is None or row["frechet_stderr"] is None:
+        return ""
+    return f"{row['frechet']:.2g} ±{1.96 * row['frechet_stderr']:.1g}"
+
+
+def level(score: Mapping[str, Any]) -> str:
+    if score["low"] is None or score["low"] == score["high"]:
+        return f"{score['mean']:.4g}"
+    return f"{score['mean']:.4g} ±{(score['high'] - score['low']) / 2:.2g}"
 
 
 def difference(score: Mapping[str, Any]) -> str:

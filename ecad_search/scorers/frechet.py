@@ -35,6 +35,23 @@ def frechet_distance(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     return float(max(0.0, mean_term + trace))
 
 
+def frechet_stderr(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Standard error of the distance of paired features, (N, d) each, row i of both of sample i.
+
+    By the jackknife, leaving out one sample of both at a time (Efron and Stein 1981). It says how
+    much the distance depends on which samples were taken, not how biased it is.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or len(a) < 3:
+        raise ScorerError(
+            f"The error of a Frechet distance got features of shapes {a.shape} and {b.shape}, "
+            "expected the same samples in both, three or more; score more images."
+        )
+    n = len(a)
+    left = np.array([frechet_distance(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(n)])
+    return float(np.sqrt((n - 1) / n * np.square(left - left.mean()).sum()))
+
+
 def symmetric_root(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T

@@ -13,12 +13,14 @@ from devtools import bench_peers
 def row(name, speedup, mean, broken=0):
     score = {"mean": mean, "difference": mean - 0.9}
     score |= {"difference_low": mean - 0.95, "difference_high": mean - 0.85}
+    score |= {"low": mean - 0.05, "high": mean + 0.05}
     return {
         "name": name,
         "peer": bench_peers.peer_of(name),
         "speedup": speedup,
         "relative_macs": None,
         "frechet": 0.5,
+        "frechet_stderr": 0.1,
         "broken_images": broken,
         "scores": {"reward": score},
     }
@@ -63,12 +65,18 @@ def test_at_a_speed_the_best_setting_that_reaches_it_counts():
 
 def test_the_tables_say_who_is_never_so_fast():
     result = {"scorers": ["reward"], "rows": ROWS}
+    assert "0.5 ±0.2" in bench_peers.every_row(result)
     result["matched"] = list(bench_peers.matched(ROWS, "reward"))
     lines = bench_peers.matched_table(result).splitlines()
     assert "-0.100 [-0.150, -0.050] (ECAD 2.50x)" in lines[3] and "1.5x" in lines[3]
     assert "never so fast" in lines[2]
     assert len(bench_peers.SPEEDUPS) + 2 == len(lines)
     assert "-0.010 [-0.060, +0.040]" in bench_peers.every_row(result)
+
+
+def test_other_scorers_stand_with_half_their_interval():
+    assert "31.79 ±0.5" == bench_peers.level({"mean": 31.79, "low": 31.29, "high": 32.29})
+    assert "80" == bench_peers.level({"mean": 80.0, "low": 80.0, "high": 80.0})
 
 
 class Slowing:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ecad_search.errors import ScorerError
-from ecad_search.scorers.frechet import frechet_distance
+from ecad_search.scorers.frechet import frechet_distance, frechet_stderr
 
 
 def test_distance_to_itself_is_zero():
@@ -42,3 +42,27 @@ def test_unusable_shapes_are_refused(shapes):
 def test_features_that_are_no_numbers_are_refused():
     with pytest.raises(ScorerError, match="not finite"):
         frechet_distance(np.full((5, 4), np.nan), np.ones((5, 4)))
+
+
+def test_the_error_of_a_distance_is_how_much_it_differs_between_sets_of_samples():
+    rng = np.random.default_rng(3)
+
+    def drawn(n):
+        a = rng.normal(size=(n, 3))
+        return a, a + 0.4 + 0.3 * rng.normal(size=(n, 3))
+
+    sets = [drawn(60) for _ in range(200)]
+    spread = np.std([frechet_distance(a, b) for a, b in sets], ddof=1)
+    told = np.median([frechet_stderr(a, b) for a, b in sets[:40]])
+    assert spread == pytest.approx(told, rel=0.2)
+
+
+def test_a_distance_to_itself_has_no_error():
+    features = np.random.default_rng(4).normal(size=(12, 4))
+    assert 0 == pytest.approx(frechet_stderr(features, features), abs=1e-9)
+
+
+def test_the_error_of_a_distance_needs_the_same_samples():
+    features = np.zeros((5, 4))
+    with pytest.raises(ScorerError, match="the same samples in both"):
+        frechet_stderr(features, features[:4])
