@@ -200,10 +200,9 @@ def measured(
     status.clear()
     for row in summary["rows"]:
         row["speedup"] = lengths["uncached"] / lengths[row["name"]]
-        own, uncached = features[row["name"]], features["uncached"]
-        known = own is not None and uncached is not None
-        row["frechet_stderr"] = frechet_stderr(own, uncached) if known else None
-        del row["speedup_quartiles"]  # of other samplings
+        row["frechet_stderr"] = None
+        if row["frechet"] is not None:
+            row["frechet_stderr"] = frechet_stderr(features[row["name"]], features["uncached"])
     return summary
 
 
@@ -353,7 +352,7 @@ def matched_table(result: Mapping[str, Any]) -> str:
 
 
 def frechet(row: Mapping[str, Any]) -> str:
-    if row["frechet"] is None or row["frechet_stderr"] is None:
+    if row["frechet"] is None:
         return ""
     return f"{row['frechet']:.2g} ±{1.96 * row['frechet_stderr']:.1g}"
 
