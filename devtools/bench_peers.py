@@ -4,12 +4,12 @@ First ECAD Search runs on calibration captions, as an artist would let it. Then 
 fewer steps, and ComfyUI's own EasyCache and LazyCache sample the same held-out captions and noise,
 in turns, in one process. Machines change their speed from second to second, so how long a sampling
 takes is told in units of a short uncached one, which runs right before and right after it: the
-median of several turns, each in another order. For each speed-up that was
-*measured* the table names what each way keeps: of all its settings that are at least that fast, the
-one with the best mean score. That favours ways with many settings; all have six to eight.
-Everything but those times is kept as it comes, so a run that was stopped goes on. T-GATE takes part
-on PixArt, since FLUX has no cross-attention; the caches of other node packs take part with
-`--pack`, on FLUX, which they are for.
+median of several turns, each in another order. For each speed-up that was *measured* the table
+names what each way keeps: of all its settings that are at least that fast, the one with the best
+mean score. That favours ways with many settings; all have six to eight. Everything but those times
+is kept as it comes, so a run that was stopped goes on. T-GATE takes part on PixArt, since FLUX has
+no cross-attention; the caches of other node packs take part with `--pack`, on FLUX, which they are
+for.
 """
 
 from __future__ import annotations
@@ -195,14 +195,15 @@ def measured(
     run.measure()
     summary = pack.module("nodes.benchmark").summary_of(run, "peers")
     features_of = pack.module("ecad_search.benchmark.summary").features_of
-    features = {column.name: features_of(run.record.column(column.name)) for column in run.columns}
+    uncached = features_of(run.record.column("uncached"))
     lengths = paced(subject, run, status)
     status.clear()
     for row in summary["rows"]:
         row["speedup"] = lengths["uncached"] / lengths[row["name"]]
         row["frechet_stderr"] = None
         if row["frechet"] is not None:
-            row["frechet_stderr"] = frechet_stderr(features[row["name"]], features["uncached"])
+            own = features_of(run.record.column(row["name"]))
+            row["frechet_stderr"] = frechet_stderr(own, uncached)
     return summary
 
 
@@ -242,8 +243,8 @@ def host_caches(model: Any) -> Iterator[Applied]:
 
 def gates(model: Any, steps: int) -> Iterator[Applied]:
     """T-GATE on a model with cross-attention, named by its gate and by its interval."""
-    for share, interval in GATES:
-        gate = Gate(round(share * steps), interval)
+    # With few steps some of them are the same.
+    for gate in dict.fromkeys(Gate(round(share * steps), interval) for share, interval in GATES):
         name = f"{TGATE} {gate.step} {gate.interval}"
         yield Applied(name, TGATE, with_tgate(model, gate))
 

@@ -87,6 +87,8 @@ class _State:
         return executor(*args, **kwargs)
 
     def gated(self, block: int, name: str, computed: Callable[..., Any]) -> Callable[..., Any]:
+        import torch
+
         is_cross = name == "cross_attn"
 
         def forward(x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -94,7 +96,7 @@ class _State:
             if is_cross and self.step >= self.gate.step:
                 return _mean(kept.values())
             if not is_cross and self._keeps_self_attention():
-                return importlib.import_module("torch").cat([kept[s] for s in self.streams])
+                return torch.cat([kept[s] for s in self.streams])
             output = computed(x, *args, **kwargs)
             kept.update(zip(self.streams, output.chunk(len(self.streams)), strict=True))
             return output

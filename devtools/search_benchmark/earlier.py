@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..problem import Problem
 from .plan import Plan
 
-NUMBERS = "steps samples generations heldout heldout_seeds picks checkpoints".split()
 MACHINE = ("device", "torch", "model", "scorer", "settings")  # what numbers of images depend on
 
 
@@ -23,9 +21,10 @@ def earlier_runs(
 
     Problem if it is of another size, model or machine, so that its numbers mean something else.
     """
+    ours = json.loads(json.dumps(plan.course))
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        theirs = {name: document["plan"][name] for name in NUMBERS}
+        theirs = {name: document["plan"][name] for name in ours}
         theirs |= {name: document["machine"][name] for name in MACHINE}
         arms = {
             arm["arm"]: [{**run, "arm": arm["arm"], "earlier": True} for run in arm["seeds"]]
@@ -36,7 +35,6 @@ def earlier_runs(
             f"{path} is no report of this benchmark ({type(error).__name__}: {error}); give the "
             "JSON that it wrote."
         ) from error
-    ours = json.loads(json.dumps({name: asdict(plan)[name] for name in NUMBERS}))
     ours |= {name: machine[name] for name in MACHINE}
     differing = [f"{n} {theirs[n]}, now {ours[n]}" for n in ours if theirs[n] != ours[n]]
     if differing:

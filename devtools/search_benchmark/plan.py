@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from ecad_search.calibration import CalibrationPrompts, builtin_prompts
 
@@ -76,10 +77,14 @@ class Plan:
         return replace(self, name=name, steps=steps)
 
     @property
+    def course(self) -> dict[str, Any]:
+        """All but the number of runs and the shares of arms, which change no run's outcome."""
+        return {k: v for k, v in asdict(self).items() if k not in ("name", "seeds", "shares")}
+
+    @property
     def hash(self) -> str:
-        """8 hex digits; other numbers of runs or shares of other arms change no run's outcome."""
-        kept = {k: v for k, v in asdict(self).items() if k not in ("name", "seeds", "shares")}
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+        """Of the course, 8 hex digits."""
+        return hashlib.sha256(json.dumps(self.course, sort_keys=True).encode()).hexdigest()[:8]
 
 
 SHARES = {
