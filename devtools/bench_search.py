@@ -82,7 +82,13 @@ def main(arguments: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="dev.py bench search", description=__doc__)
-    made.add_argument("--quick", action="store_true", help="a small size, 20 minutes at most")
+    size = made.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="a small size, 20 minutes at most")
+    size.add_argument(
+        "--short",
+        action="store_true",
+        help="12 generations of the official settings instead of 250, with more images each",
+    )
     made.add_argument("--json", type=Path, metavar="FILE", help="where the raw numbers go")
     made.add_argument(
         "--steps",
@@ -117,7 +123,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def plan_of(options: argparse.Namespace, accelerated: bool) -> Plan:
-    plan = plans.QUICK if options.quick else plans.GPU if accelerated else plans.FULL
+    full = plans.GPU if accelerated else plans.FULL
+    plan = plans.QUICK if options.quick else plans.SHORT if options.short else full
     plan = plan.with_steps(options.steps)
     return plan if options.seeds is None else dataclasses.replace(plan, seeds=options.seeds)
 

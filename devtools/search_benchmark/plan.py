@@ -77,6 +77,12 @@ class Plan:
         return replace(self, name=name, steps=steps)
 
     @property
+    def option(self) -> str:
+        """What asks the command for this size; nothing for the full one."""
+        size = self.name.split(",")[0]
+        return f"--{size}" if size in ("quick", "short") else ""
+
+    @property
     def course(self) -> dict[str, Any]:
         """All but the number of runs and the shares of arms, which change no run's outcome."""
         return {k: v for k, v in asdict(self).items() if k not in ("name", "seeds", "shares")}
@@ -87,38 +93,55 @@ class Plan:
         return hashlib.sha256(json.dumps(self.course, sort_keys=True).encode()).hexdigest()[:8]
 
 
-SHARES = {
+ABLATIONS = ("surrogate", "racing", "profile", "its start", "structured moves")
+
+# The official number of generations for a population of 24 (FLUX's); the images of a candidate are
+# as many as six hours on two cores allow.
+FULL = Plan(
+    name="full",
+    seeds=3,
+    samples=8,
+    generations=250,
+    heldout=64,
+    heldout_seeds=1,
+    picks=8,
+    checkpoints=(1 / 160, 1 / 80, 1 / 40, 1 / 20, 1 / 10, 1 / 5, 2 / 5, 1.0),
+    shares={
+        "ecad+": 0.2,
+        "paper": 0.1,
+        "random": 0.05,
+        "step-mask DP": 0.05,
+        "simulated-annealing": 0.05,
+        **{f"ecad+ without {part}": 0.025 for part in ABLATIONS},
+    },
+)
+SHORT_SHARES = {
     "random": 0.35,
     "step-mask DP": 0.35,
     "simulated-annealing": 0.35,
-    "ecad+ without surrogate": 0.2,
-    "ecad+ without racing": 0.2,
-    "ecad+ without profile": 0.2,
-    "ecad+ without its start": 0.2,
-    "ecad+ without structured moves": 0.2,
+    **{f"ecad+ without {part}": 0.2 for part in ABLATIONS},
 }
-
-FULL = Plan(
-    name="full",
+# A twentieth of the generations, for three times the images of a candidate.
+SHORT = Plan(
+    name="short",
     seeds=3,
     samples=24,
     generations=12,
     heldout=64,
     heldout_seeds=1,
     picks=8,
-    shares=SHARES,
+    shares=SHORT_SHARES,
 )
 # Where a GPU is there: closer to the paper's images per candidate, and more runs. A batch of two
 # images takes as long there as one of a hundred, so the step masks get less.
-GPU = Plan(
+GPU = replace(
+    FULL,
     name="full, on a GPU",
     seeds=5,
-    samples=64,
-    generations=16,
-    heldout=64,
+    samples=16,
     heldout_seeds=4,
     picks=12,
-    shares={**SHARES, "step-mask DP": 0.1, "simulated-annealing": 0.1},
+    shares={**FULL.shares, "step-mask DP": 0.02, "simulated-annealing": 0.02},
 )
 QUICK = Plan(
     name="quick",
@@ -129,5 +152,5 @@ QUICK = Plan(
     heldout_seeds=1,
     picks=5,
     checkpoints=(1 / 4, 1 / 2, 1.0),
-    shares=SHARES,
+    shares=SHORT_SHARES,
 )

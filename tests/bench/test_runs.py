@@ -11,7 +11,7 @@ from devtools.problem import Problem
 from devtools.search_benchmark import report, runs, verdict
 from devtools.search_benchmark.earlier import earlier_runs
 from devtools.search_benchmark.images import RememberedImages, read_images, read_profiles
-from devtools.search_benchmark.plan import FULL, GPU, QUICK
+from devtools.search_benchmark.plan import FULL, GPU, QUICK, SHORT
 from ecad_search.core import presets
 
 
@@ -142,6 +142,19 @@ def test_a_duel_is_lost_where_the_mean_over_the_seeds_is_behind():
     assert 20 == by_name["random"].images
 
 
+def test_an_official_arm_that_overfits_is_told_of_and_measured_at_its_best():
+    runs = {
+        "official": made_up("official", [[100, 0.5], [200, 0.8], [400, 0.6]]),
+        "ecad+": made_up("ecad+", [[20, 0.7], [50, 0.85]]),
+    }
+    told = report.highest_point(runs)
+    assert 1 == len(told)
+    assert "best after 200 images (0.800) and falls to 0.600" in told[0]
+    assert "after 50 (1/8)" in told[0]
+    runs["official"] = made_up("official", [[100, 0.5], [400, 0.6]])
+    assert [] == report.highest_point(runs)
+
+
 def test_an_interval_is_student_s():
     estimate = verdict.Estimate.of([1.0, 2.0, 3.0])
     assert (2.0, pytest.approx(4.3027 / 3**0.5, abs=1e-3)) == (estimate.mean, estimate.half_width)
@@ -208,7 +221,7 @@ def test_an_earlier_report_of_something_else_is_a_problem(found, plan, tmp_path)
         earlier_runs(raw, plan, MACHINE)
 
 
-@pytest.mark.parametrize("plan", [QUICK, FULL, GPU], ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", [QUICK, SHORT, FULL, GPU], ids=lambda plan: plan.name)
 def test_every_size_is_one_that_can_be_run(plan):
     assert plan.samples == len(plan.calibration(0).samples)
     assert plan.heldout * plan.heldout_seeds == len(plan.heldout_samples().samples)
