@@ -8,6 +8,7 @@ BENCHMARKS = {
     "bookkeeping": "devtools.bench_bookkeeping",
     "claims": "devtools.bench_claims",
     "engine": "devtools.bench_engine",
+    "forecast": "devtools.bench_forecast",
     "import": "devtools.bench_import",
     "latency": "devtools.bench_latency",
     "peers": "devtools.bench_peers",

@@ -94,11 +94,19 @@ class Subject:
             ),
         )
 
-    def judged(self, renderer: Any, schedule: Any) -> tuple[Any, np.ndarray]:
-        """Latents (n, ...) and the scorer's numbers, (n,), of the held-out samples."""
+    def judged(
+        self, renderer: Any, schedule: Any, run: type | None = None
+    ) -> tuple[Any, np.ndarray]:
+        """Latents (n, ...) and the scorer's numbers, (n,), of the held-out samples.
+
+        `run` takes the place of the engine's Run.
+        """
         import torch
 
         model = renderer.model_with(schedule)
+        if run is not None:
+            apply = self.module("nodes.host.patching").apply_schedule
+            model = apply(model, schedule, run=run)
         parts = [
             p for batch in renderer.batches(self.indices) for p in renderer.sample(model, batch)
         ]

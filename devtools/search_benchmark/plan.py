@@ -108,10 +108,10 @@ FULL = Plan(
     checkpoints=(1 / 160, 1 / 80, 1 / 40, 1 / 20, 1 / 10, 1 / 5, 2 / 5, 1.0),
     shares={
         "ecad+": 0.2,
-        "paper": 0.1,
+        "paper": 0.05,
         "random": 0.05,
-        "step-mask DP": 0.05,
-        "simulated-annealing": 0.05,
+        "step-mask DP": 0.025,
+        "simulated-annealing": 0.025,
         **{f"ecad+ without {part}": 0.025 for part in ABLATIONS},
     },
 )

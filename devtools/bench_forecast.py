@@ -1,0 +1,155 @@
+"""`dev.py bench forecast`: would reused values do better if they were forecast?
+
+What a component gave is reused as it was; a forecast of first order (TaylorSeer, arXiv:2503.06923)
+carries on the change between its last two computed values. FORA on the demo model with either, for
+each kind of component and for all of them: how far the latents drift from the uncached run's, and
+what the scorer says. Held-out captions; nothing is chosen by them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .bench_quick import Subject, mean, spoken
+from .loaded_pack import LoadedPack
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "bench_output" / "forecast"
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments)
+    pack = LoadedPack(Path(os.environ["COMFYUI_PATH"]).resolve())
+    subject = Subject(pack, options.images, options.model)
+    rows = []
+    for steps in options.steps:
+        rows += measured(subject, steps, options.every)
+        print(table(rows, steps, options.images), flush=True)
+    path = options.json or OUTPUT / "forecast.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(path)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="dev.py bench forecast", description=__doc__)
+    made.add_argument("--model", choices=["pixart", "flux"], default="pixart", help="demo model")
+    made.add_argument("--steps", type=int, nargs="+", default=[14, 20, 28, 50], metavar="N")
+    made.add_argument("--every", type=int, nargs="+", default=[2, 3, 4, 5], metavar="N")
+    made.add_argument("--images", type=int, default=24, metavar="N", help="held-out ones")
+    made.add_argument("--json", type=Path, metavar="FILE", help="where the raw numbers go")
+    return made
+
+
+# --- forecasts ------------------------------------------------------------------------------------
+
+
+def forecasting(run: type, store: type, cells: frozenset[int]) -> type:
+    """A kind of `run` that gives forecasts of these cells where it would give stored values.
+
+    `run` and `store` are the engine's Run and CacheStore, of whichever copy of the pack is loaded.
+    Before a value was computed twice it is reused as it is.
+    """
+    kept = forecasting_store(store, cells)
+
+    class ForecastingRun(run):
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings)
+            known = {name: settings[name] for name in ("keep", "place") if name in settings}
+            self.store = kept(**known)
+            self.store.row = lambda: self._row
+
+    return ForecastingRun
+
+
+def forecasting_store(store: type, cells: frozenset[int]) -> type:
+    class ForecastingStore(store):
+        row: Callable[[], int]  # the step that is being evaluated
+
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self._history: dict[tuple[Hashable, int, int], list[tuple[int, Any]]] = {}
+
+        def put(self, streams: Any, cell: int, part: int, *given: Any, **settings: Any) -> None:
+            super().put(streams, cell, part, *given, **settings)
+            if cell in cells:
+                for stream in streams:
+                    past = self._history.setdefault((stream, cell, part), [])
+                    past.append((self.row(), self.get(stream, cell, part).value.clone()))
+                    del past[:-2]
+
+        def pieces(self, streams: Any, cell: int, part: int) -> list[Any]:
+            found = [self.get(stream, cell, part) for stream in streams]
+            pasts = [self._history.get((stream, cell, part), []) for stream in streams]
+            if cell not in cells or any(len(past) < 2 for past in pasts):
+                return super().pieces(streams, cell, part)
+            return [
+                one._replace(value=extrapolated(past, self.row()))
+                for one, past in zip(found, pasts, strict=True)
+            ]
+
+        def clear(self) -> None:
+            super().clear()
+            self._history.clear()
+
+    return ForecastingStore
+
+
+def extrapolated(past: Sequence[tuple[int, Any]], row: int) -> Any:
+    """The line through two (step, value) at the step `row`."""
+    (first, before), (last, value) = past
+    return value + (value - before) * ((row - last) / (last - first))
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def measured(subject: Subject, steps: int, every: Sequence[int]) -> list[dict[str, Any]]:
+    judge = subject.renderer(subject.heldout, steps, len(subject.indices))
+    names = [component.name for component in judge.architecture.cell_components]
+    payloads = {"reuse": frozenset[int]()}
+    for name in dict.fromkeys(names):
+        payloads[name] = frozenset(i for i, one in enumerate(names) if one == name)
+    payloads["all"] = frozenset(range(len(names)))
+    uncached, scores = subject.judged(judge, None)
+    size = uncached.double().square().flatten(1).mean(1)
+    rows = []
+    for n in every:
+        fora = subject.module("ecad_search.core.presets").fora(judge.architecture, steps, n)
+        for payload, cells in payloads.items():
+            latents, own = subject.judged(judge, fora, run_of(subject, cells))
+            drift = (latents.double() - uncached.double()).square().flatten(1).mean(1) / size
+            row = {"steps": steps, "every": n, "forecast": payload}
+            rows.append({**row, "drift": mean(drift.numpy()), "gain": mean(own - scores)})
+    return rows
+
+
+def run_of(subject: Subject, cells: frozenset[int]) -> type:
+    run = subject.module("ecad_search.engine.run").Run
+    store = subject.module("ecad_search.engine.cache_store").CacheStore
+    return forecasting(run, store, cells) if cells else run
+
+
+def table(rows: Sequence[dict[str, Any]], steps: int, images: int) -> str:
+    lines = [
+        f"\n{steps} steps, {images} held-out images",
+        "FORA  forecast         drift, percent         score, to uncached",
+    ]
+    for row in rows:
+        if row["steps"] == steps:
+            lines.append(
+                f"{row['every']:4}  {row['forecast']:15}  {spoken(row['drift'], 100):21}  "
+                f"{spoken(row['gain'])}"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
