@@ -5,8 +5,8 @@ their real sizes, on a CPU fewer blocks and tokens of them; a schedule for all b
 rows of those that are left. Uncached and cached runs take turns. Machines change their speed from
 second to second, so every evaluation is measured against a yardstick, a matrix product that runs
 right before and right after it; a sampling's time is the sum of its evaluations, each the median of
-its turns, told in seconds of the yardstick's median. What happens before the first evaluation and
-after the last counts as well.
+all that do the same, in whichever turn and under whichever schedule, told in seconds of the
+yardstick's median. What happens before the first evaluation and after the last counts as well.
 
 `realised_over_predicted` is what the engine itself may cost: 1 says that a MAC left out saved as
 much time as a MAC takes on average. The models' parts differ in their seconds per MAC, so a
@@ -24,7 +24,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
@@ -72,14 +72,36 @@ class Turn(NamedTuple):
     parts: list[float]
     yards: list[float]
 
+    @property
+    def lengths(self) -> list[float]:
+        """Of the parts, in the yardstick's seconds around each."""
+        around = [(a + b) / 2 for a, b in pairwise(self.yards)]
+        return [part / yard for part, yard in zip(self.parts, around, strict=True)]
 
-def in_yards(turns: Sequence[Turn]) -> float:
-    """The length of a sampling, each of its parts the median of the turns."""
-    lengths = []
-    for turn in turns:
-        around = [(a + b) / 2 for a, b in pairwise(turn.yards)]
-        lengths.append([part / yard for part, yard in zip(turn.parts, around, strict=True)])
-    return sum(statistics.median(part) for part in zip(*lengths, strict=True))
+
+def in_yards(turns: Sequence[Sequence[Turn]], kinds: Sequence[Sequence[Hashable]]) -> list[float]:
+    """The length of each model's sampling, of which `turns` has several.
+
+    `kinds` are those of its parts: all parts of a kind, of whichever model, take the same.
+    """
+    found: dict[Hashable, list[float]] = {}
+    for of_model, parts in zip(turns, kinds, strict=True):
+        for turn in of_model:
+            for kind, length in zip(parts, turn.lengths, strict=True):
+                found.setdefault(kind, []).append(length)
+    usual = {kind: statistics.median(lengths) for kind, lengths in found.items()}
+    return [sum(usual[kind] for kind in parts) for parts in kinds]
+
+
+def kinds_of(compute: Any = None) -> list[Hashable]:
+    """Of a sampling's parts, under (steps, cells) or none: the same rows do the same.
+
+    That is if the next row is the same as well, for which values are stored or not. The first part
+    has what is done before, and the last what is done after the evaluations.
+    """
+    rows = ["plain"] * STEPS if compute is None else [row.tobytes() for row in compute]
+    first, *others = pairwise([*rows, "end"])
+    return [("first", first), *others, ("after", compute is None)]
 
 
 PIXART = {
@@ -248,7 +270,8 @@ class Bench:
             for index in range(len(models))[:: -1 if turn % 2 else 1]:
                 turns[index].append(self.timed(models[index], size))
         yard = statistics.median(y for of_model in turns for turn in of_model for y in turn.yards)
-        plain, *fast = [yard * in_yards(of_model) for of_model in turns]
+        kinds = [kinds_of(), *(kinds_of(s.compute) for s in schedules)]
+        plain, *fast = [yard * length for length in in_yards(turns, kinds)]
         for index, (schedule, seconds) in enumerate(zip(schedules, fast, strict=True)):
             report, realised = reports[index], plain / seconds
             yield Row(

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from .bench_engine import STEPS, Bench, Size, Turn, in_yards, sizes
+from .bench_engine import STEPS, Bench, Size, Turn, in_yards, kinds_of, sizes
 
 # A few seconds for a sampling on two cores.
 NARROW = {
@@ -137,7 +137,7 @@ class LatencyBench(Bench):
             for index in range(len(models))[:: -1 if turn % 2 else 1]:
                 turns[index].append(self.timed(models[index], size))
         yard = statistics.median(y for of_model in turns for turn in of_model for y in turn.yards)
-        lengths = [in_yards(of_model) for of_model in turns]
+        lengths = in_yards(turns, [kinds_of(s.compute) for s in schedules])
         rows = [
             Timed(
                 schedule.name or schedule.key,

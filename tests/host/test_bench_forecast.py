@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from devtools.bench_forecast import forecasting_store, measured, run_of
+from devtools.bench_forecast import fora_after, forecasting_store, measured, run_of
 from ecad_search.engine.cache_store import CacheStore, signatures
 
 STEPS = 6
@@ -38,7 +38,7 @@ def subject(pack):
 
 
 def test_each_kind_of_component_is_forecast_by_itself(subject):
-    rows = {row["forecast"]: row for row in measured(subject, STEPS, [2])}
+    rows = {row["forecast"]: row for row in measured(subject, STEPS, [2], [1])}
     assert ["reuse", "attn", "cross_attn", "mlp", "all"] == list(rows)
     assert 5 == len({row["drift"] for row in rows.values()})
 
@@ -52,3 +52,11 @@ def test_a_run_that_forecasts_nothing_is_the_engine_s_own(subject):
     # A cell number that no component has: the store of forecasts, but none is made.
     same, _ = subject.judged(judge, fora, run_of(subject, frozenset({10_000})))
     assert torch.equal(plain, same)
+
+
+def test_fora_begins_with_the_last_computed_step(subject):
+    architecture = subject.renderer(subject.heldout, STEPS, 2).architecture
+    fora = subject.module("ecad_search.core.presets").fora(architecture, STEPS, 3)
+    assert fora.key == fora_after(subject, architecture, STEPS, 3, 1).key
+    after = fora_after(subject, architecture, 8, 3, 2).compute.all(axis=1)
+    assert [True, True, False, False, True, False, False, True] == after.tolist()
