@@ -229,6 +229,17 @@ class Bench:
             [begin - end for end, begin in zip(ended, began, strict=True)],
         )
 
+    def seconds(
+        self, models: Sequence[Any], kinds: Sequence[Sequence[Hashable]], size: Size
+    ) -> list[float]:
+        """Of a sampling of each model, which take turns; `kinds` see `in_yards`."""
+        turns: list[list[Turn]] = [[] for _ in models]
+        for turn in range(self.turns):
+            for index in range(len(models))[:: -1 if turn % 2 else 1]:
+                turns[index].append(self.timed(models[index], size))
+        yard = statistics.median(y for of_model in turns for turn in of_model for y in turn.yards)
+        return [yard * length for length in in_yards(turns, kinds)]
+
     def now(self) -> float:
         if self.device.type == "cuda":
             self.torch.cuda.synchronize()
@@ -265,13 +276,8 @@ class Bench:
                     on_report=partial(reports.__setitem__, index),
                 )
             )
-        turns: list[list[Turn]] = [[] for _ in models]
-        for turn in range(self.turns):
-            for index in range(len(models))[:: -1 if turn % 2 else 1]:
-                turns[index].append(self.timed(models[index], size))
-        yard = statistics.median(y for of_model in turns for turn in of_model for y in turn.yards)
         kinds = [kinds_of(), *(kinds_of(s.compute) for s in schedules)]
-        plain, *fast = [yard * length for length in in_yards(turns, kinds)]
+        plain, *fast = self.seconds(models, kinds, size)
         for index, (schedule, seconds) in enumerate(zip(schedules, fast, strict=True)):
             report, realised = reports[index], plain / seconds
             yield Row(

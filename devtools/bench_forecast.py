@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import sys
 from collections.abc import Callable, Hashable, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .bench_quick import Subject, mean, spoken
+from .bench_quick import Subject, drifts, keep, mean, spoken
 from .loaded_pack import LoadedPack
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,10 +34,7 @@ def main(arguments: list[str]) -> int:
     for steps in options.steps:
         rows += measured(subject, steps, options.every, options.first)
         print(table(rows, steps, options.images), flush=True)
-    path = options.json or OUTPUT / "forecast.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(path)
+    keep(rows, options.json or OUTPUT / "forecast.json")
     return 0
 
 
@@ -91,13 +87,12 @@ def forecasting_store(store: type, cells: frozenset[int]) -> type:
                     del past[:-2]
 
         def pieces(self, streams: Any, cell: int, part: int) -> list[Any]:
-            found = [self.get(stream, cell, part) for stream in streams]
             pasts = [self._history.get((stream, cell, part), []) for stream in streams]
-            if cell not in cells or any(len(past) < 2 for past in pasts):
+            if any(len(past) < 2 for past in pasts):  # and so for every cell that is not forecast
                 return super().pieces(streams, cell, part)
             return [
-                one._replace(value=extrapolated(past, self.row()))
-                for one, past in zip(found, pasts, strict=True)
+                self.get(stream, cell, part)._replace(value=extrapolated(past, self.row()))
+                for stream, past in zip(streams, pasts, strict=True)
             ]
 
         def clear(self) -> None:
@@ -126,24 +121,23 @@ def measured(
         payloads[name] = frozenset(i for i, one in enumerate(names) if one == name)
     payloads["all"] = frozenset(range(len(names)))
     uncached, scores = subject.judged(judge, None)
-    size = uncached.double().square().flatten(1).mean(1)
     rows = []
     for n, computed in itertools.product(every, first):
         schedule = fora_after(subject, judge.architecture, steps, n, computed)
         for payload, cells in payloads.items():
             latents, own = subject.judged(judge, schedule, run_of(subject, cells))
-            drift = (latents.double() - uncached.double()).square().flatten(1).mean(1) / size
+            drift, gain = mean(drifts(latents, uncached)), mean(own - scores)
             row = {"steps": steps, "every": n, "first": computed, "forecast": payload}
-            rows.append({**row, "drift": mean(drift.numpy()), "gain": mean(own - scores)})
+            rows.append({**row, "drift": drift, "gain": gain})
     return rows
 
 
 def fora_after(subject: Subject, architecture: Any, steps: int, every: int, first: int) -> Any:
     """FORA that begins with the last of the `first` steps, all of which compute."""
-    compute = np.ones((steps, architecture.n_cells), dtype=np.bool_)
-    for step in range(first, steps):
-        compute[step] = (step - first + 1) % every == 0
-    return subject.module("ecad_search.core.schedule").Schedule(architecture, compute)
+    fora = subject.module("ecad_search.core.presets").fora(architecture, steps - first + 1, every)
+    before = np.ones((first - 1, architecture.n_cells), dtype=np.bool_)
+    kind = subject.module("ecad_search.core.schedule").Schedule
+    return kind(architecture, np.vstack([before, fora.compute]))
 
 
 def run_of(subject: Subject, cells: frozenset[int]) -> type:

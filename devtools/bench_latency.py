@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from .bench_engine import STEPS, Bench, Size, Turn, in_yards, kinds_of, sizes
+from .bench_engine import STEPS, Bench, Size, kinds_of, sizes
 
 # A few seconds for a sampling on two cores.
 NARROW = {
@@ -132,22 +132,17 @@ class LatencyBench(Bench):
         schedules = list(self.kinds(architecture, count))
         options = patching.CacheOptions(quiet=True)
         models = [patching.apply_schedule(model, s, options=options) for s in schedules]
-        turns: list[list[Turn]] = [[] for _ in models]
-        for turn in range(self.turns):
-            for index in range(len(models))[:: -1 if turn % 2 else 1]:
-                turns[index].append(self.timed(models[index], size))
-        yard = statistics.median(y for of_model in turns for turn in of_model for y in turn.yards)
-        lengths = in_yards(turns, [kinds_of(s.compute) for s in schedules])
+        taken = self.seconds(models, [kinds_of(s.compute) for s in schedules], size)
         rows = [
             Timed(
                 schedule.name or schedule.key,
-                length / lengths[0],
+                own / taken[0],
                 float(times.shares(schedule.compute)),
                 relative(schedule, renderer.workload),
             )
-            for schedule, length in zip(schedules, lengths, strict=True)
+            for schedule, own in zip(schedules, taken, strict=True)
         ]
-        return rows, seconds / (yard * lengths[0])
+        return rows, seconds / taken[0]
 
 
 def main(arguments: Sequence[str]) -> int:

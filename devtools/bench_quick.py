@@ -39,11 +39,15 @@ def main(arguments: list[str]) -> int:
         result = measured(subject, steps, options.profiles, options.samples)
         print(table(result), flush=True)
         results.append(result)
-    path = options.json or OUTPUT / "quick.json"
+    keep(results, options.json or OUTPUT / "quick.json")
+    return 0
+
+
+def keep(results: Sequence[Any], path: Path) -> None:
+    """Write them down as JSON and say where."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(path)
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,10 +107,12 @@ class Subject:
         """
         import torch
 
-        model = renderer.model_with(schedule)
-        if run is not None:
-            apply = self.module("nodes.host.patching").apply_schedule
-            model = apply(model, schedule, run=run)
+        if run is None:
+            model = renderer.model_with(schedule)
+        else:
+            patching = self.module("nodes.host.patching")
+            quiet = patching.CacheOptions(quiet=True)
+            model = patching.apply_schedule(self.model, schedule, options=quiet, run=run)
         parts = [
             p for batch in renderer.batches(self.indices) for p in renderer.sample(model, batch)
         ]
@@ -124,15 +130,13 @@ def measured(subject: Subject, steps: int, profiles: int, samples: int) -> dict[
     presets = subject.module("ecad_search.core.presets")
     relative_cost = subject.module("ecad_search.core.cost").relative_cost
     latents, scores = subject.judged(judge, None)
-    size = latents.double().square().flatten(1).mean(1)
     known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def against_uncached(schedule: Any) -> tuple[np.ndarray, np.ndarray]:
         """Drift and gain of the score, (n,) each."""
         if schedule.key not in known:
             found, own = subject.judged(judge, schedule)
-            drift = (found.double() - latents.double()).square().flatten(1).mean(1) / size
-            known[schedule.key] = drift.numpy(), own - scores
+            known[schedule.key] = drifts(found, latents), own - scores
         return known[schedule.key]
 
     made = [profiled(subject, steps, samples, number) for number in range(profiles)]
@@ -167,6 +171,12 @@ def measured(subject: Subject, steps: int, profiles: int, samples: int) -> dict[
         "ten_images_seconds": [clock["ten_images"] for _, clock in made],
         "rows": rows,
     }
+
+
+def drifts(latents: Any, uncached: Any) -> np.ndarray:
+    """(n,) mean squared differences to the uncached latents (n, ...), as shares of their own."""
+    difference = (latents.double() - uncached.double()).square().flatten(1).mean(1)
+    return (difference / uncached.double().square().flatten(1).mean(1)).numpy()
 
 
 def profiled(subject: Subject, steps: int, samples: int, number: int) -> tuple[Any, dict]:

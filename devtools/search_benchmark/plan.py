@@ -122,14 +122,12 @@ SHORT_SHARES = {
     **{f"ecad+ without {part}": 0.2 for part in ABLATIONS},
 }
 # A twentieth of the generations, for three times the images of a candidate.
-SHORT = Plan(
+SHORT = replace(
+    FULL,
     name="short",
-    seeds=3,
     samples=24,
     generations=12,
-    heldout=64,
-    heldout_seeds=1,
-    picks=8,
+    checkpoints=Plan.checkpoints,
     shares=SHORT_SHARES,
 )
 # Where a GPU is there: closer to the paper's images per candidate, and more runs. A batch of two

@@ -196,8 +196,7 @@ def highest_point(runs: Runs) -> list[str]:
     ours = "never" if needed is None else f"after {needed:,} (1/{course[-1][0] / needed:.3g})"
     return [
         f"On held-out samples the official arm is best after {images:,} images ({best:.3f}) and "
-        f"falls to {course[-1][1]:.3f}, while it rises on the samples it searches on; ecad+ has "
-        f"that best value {ours}."
+        f"falls to {course[-1][1]:.3f}; ecad+ has that best value {ours}."
     ]
 
 
