@@ -22,6 +22,7 @@ from .compiled import python_only, uncompiled
 from .leaf_shims import leaf_shim
 from .short_way import (
     Arguments,
+    added_in,
     added_to,
     begins_rehearsal,
     class_signature,
@@ -137,7 +138,7 @@ def double_block_shim(run: Run, block: Block, original: Forward) -> Forward:
         for part, (stream, (mod1, mod2)) in enumerate(zip(("img", "txt"), mods, strict=True)):
             tokens, dims = given[stream], arguments[f"modulation_dims_{stream}"]
             output = take(call, "attn", part, dims)
-            tokens = tokens + apply_mod(output, mod1.gate, None, dims)
+            tokens = added_in(apply_mod(output, mod1.gate, None, dims), tokens)
             output = mlp(call, stream, tokens, mod2, dims)
             streams.append(added_to(tokens, apply_mod(output, mod2.gate, None, dims)))
         img, txt = streams
@@ -283,7 +284,7 @@ def single_block_shim(run: Run, block: Block, original: Forward) -> Forward:
         mod = module.modulation(vec)[0] if getattr(module, "modulation", None) else vec
         value = take(call, whole, dims)
         output = value if whole else module.linear2(value)
-        x = x + apply_mod(output, mod.gate, None, dims)
+        x = added_in(apply_mod(output, mod.gate, None, dims), x)
         if x.dtype == torch.float16:
             x = torch.nan_to_num(x, nan=0.0, posinf=65504, neginf=-65504)
         return x

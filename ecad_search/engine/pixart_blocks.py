@@ -18,6 +18,7 @@ from .compiled import python_only, uncompiled
 from .leaf_shims import leaf_shims
 from .short_way import (
     Arguments,
+    added_in,
     added_to,
     begins_rehearsal,
     defined_beside,
@@ -100,7 +101,7 @@ def pixart_block_shim(run: Run, block: Block, original: Forward) -> Forward:
         def mlp() -> torch.Tensor:
             return module.mlp(modulate(module.norm2(x), shift2, scale2))
 
-        x = x + gate1 * value(call, "attn", attn)
+        x = added_in(gate1 * value(call, "attn", attn), x)
         x = added_to(x, value(call, "cross_attn", cross_attn))
         return added_to(x, gate2 * value(call, "mlp", mlp))
 

@@ -138,6 +138,17 @@ def added_to(tokens: torch.Tensor, addend: torch.Tensor) -> torch.Tensor:
     return tokens + addend
 
 
+def added_in(addend: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """`tokens + addend`, made in the memory of `addend` where the sum would lie alike.
+
+    `addend` has to be the caller's own, as a gate's product is. The tokens never are: the host may
+    still need them. Fresh memory of that size takes a CPU longer than the sum itself.
+    """
+    if addend.stride() == tokens.stride():
+        return added_to(addend, tokens)
+    return tokens + addend
+
+
 def same_bits(expected: Any, result: Any) -> bool:
     if isinstance(expected, tuple | list):
         return (

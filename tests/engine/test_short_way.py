@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from ecad_search.engine.short_way import begins_rehearsal, may_go, rehearse, same_bits
+from ecad_search.engine.short_way import (
+    added_in,
+    begins_rehearsal,
+    may_go,
+    rehearse,
+    same_bits,
+)
 
 CELL = 0
 
@@ -91,3 +97,23 @@ def test_nothing_equals_itself_where_both_are_nan():
     nan = torch.tensor([float("nan"), 1.0])
     assert same_bits([nan], (nan.clone(),))
     assert not same_bits(nan, torch.tensor([0.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("addend", "in_place"),
+    [
+        (torch.randn(2, 5, 3), True),
+        (torch.randn(2, 3, 5).transpose(1, 2), False),  # lies otherwise
+        (torch.randn(2, 5, 3, dtype=torch.float64), False),
+        (torch.randn(2, 5, 3, dtype=torch.bfloat16), False),
+    ],
+    ids=["alike", "transposed", "wider", "narrower"],
+)
+def test_a_sum_in_its_addend_is_what_adding_to_the_tokens_gives(addend, in_place):
+    tokens = torch.randn(2, 5, 3)
+    before, expected, memory = tokens.clone(), tokens + addend, addend.data_ptr()
+    result = added_in(addend, tokens)
+    assert same_bits(expected, result)
+    assert expected.stride() == result.stride()
+    assert torch.equal(before, tokens)
+    assert in_place == (memory == result.data_ptr())
