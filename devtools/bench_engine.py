@@ -1,16 +1,22 @@
 """How much faster a schedule really makes the host's models, against what its MACs promise.
 
 Real classes of ComfyUI with random weights, in its own sampler stack. On a GPU the models have
-their real sizes, on a CPU fewer blocks and tokens of them; a schedule for all blocks then gives the
-rows of those that are left. Uncached and cached runs take turns. Machines change their speed from
-second to second, so every evaluation is measured against a yardstick, a matrix product that runs
-right before and right after it; a sampling's time is the sum of its evaluations, each the median of
-all that do the same, in whichever turn and under whichever schedule, told in seconds of the
-yardstick's median. What happens before the first evaluation and after the last counts as well.
+their real sizes. On a CPU PixArt has all its blocks and fewer tokens, FLUX fewer blocks of half the
+width, and both are smaller still with `--quick`; a schedule for all blocks then gives the rows of
+those that are left. What the host does once an evaluation, whatever is reused, weighs the more the
+fewer blocks there are. Uncached and cached runs take turns. A sampling's time is the sum of its
+evaluations, each the median of all that do the same, in whichever turn and under whichever
+schedule; seconds for which a machine lent its processors to others do not count. What happens
+before the first evaluation and after the last counts as well.
 
 `realised_over_predicted` is what the engine itself may cost: 1 says that a MAC left out saved as
 much time as a MAC takes on average. The models' parts differ in their seconds per MAC, so a
 schedule can come out above 1.
+
+What a schedule that computes all adds is far less than a machine's speed wanders. It does not
+depend on what the model computes, so it is told apart on a narrow model of as many blocks and few
+tokens, with and without the schedule in turn. In the real one its evaluations then count as the
+uncached run's do, and `overhead` is what is added, as a share.
 """
 
 from __future__ import annotations
@@ -21,11 +27,12 @@ import importlib
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 import time
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +42,7 @@ from .loaded_pack import LoadedPack
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 20  # the paper's
+Turn = list[float]  # seconds of one sampling's parts: see `kinds_of`
 OFFICIAL = {"pixart": "pixart-alpha-256-ours-fast.json", "flux": "flux-256-ours-fast.json"}
 
 
@@ -63,33 +71,21 @@ class Row:
     realised_over_predicted: float
     peak_bytes: int
     predicted_bytes: int
+    overhead: float | None = None  # of a schedule that computes all: share of the uncached seconds
     messages: tuple[str, ...] = ()
 
 
-class Turn(NamedTuple):
-    """Seconds of one sampling's parts, and of the yardstick before, between and after them."""
-
-    parts: list[float]
-    yards: list[float]
-
-    @property
-    def lengths(self) -> list[float]:
-        """Of the parts, in the yardstick's seconds around each."""
-        around = [(a + b) / 2 for a, b in pairwise(self.yards)]
-        return [part / yard for part, yard in zip(self.parts, around, strict=True)]
-
-
-def in_yards(turns: Sequence[Sequence[Turn]], kinds: Sequence[Sequence[Hashable]]) -> list[float]:
-    """The length of each model's sampling, of which `turns` has several.
+def pooled(turns: Sequence[Sequence[Turn]], kinds: Sequence[Sequence[Hashable]]) -> list[float]:
+    """Seconds of each model's sampling, of which `turns` has several.
 
     `kinds` are those of its parts: all parts of a kind, of whichever model, take the same.
     """
     found: dict[Hashable, list[float]] = {}
     for of_model, parts in zip(turns, kinds, strict=True):
         for turn in of_model:
-            for kind, length in zip(parts, turn.lengths, strict=True):
-                found.setdefault(kind, []).append(length)
-    usual = {kind: statistics.median(lengths) for kind, lengths in found.items()}
+            for kind, seconds in zip(parts, turn, strict=True):
+                found.setdefault(kind, []).append(seconds)
+    usual = {kind: statistics.median(seconds) for kind, seconds in found.items()}
     return [sum(usual[kind] for kind in parts) for parts in kinds]
 
 
@@ -99,9 +95,30 @@ def kinds_of(compute: Any = None) -> list[Hashable]:
     That is if the next row is the same as well, for which values are stored or not. The first part
     has what is done before, and the last what is done after the evaluations.
     """
-    rows = ["plain"] * STEPS if compute is None else [row.tobytes() for row in compute]
+    all_of_them = compute is None or compute.all()
+    rows = ["all"] * STEPS if all_of_them else [row.tobytes() for row in compute]
     first, *others = pairwise([*rows, "end"])
-    return [("first", first), *others, ("after", compute is None)]
+    return [("first", first), *others, ("after", all_of_them)]
+
+
+def stolen() -> list[float]:
+    """Seconds for which each processor had work but was lent to others, where the machine says."""
+    try:
+        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+        ticks = os.sysconf("SC_CLK_TCK")
+        return [int(line.split()[8]) / ticks for line in lines if re.match(r"cpu\d", line)]
+    except (OSError, IndexError, ValueError):
+        return []
+
+
+class Moment(NamedTuple):
+    time: float
+    stolen: list[float]
+
+    def until(self, later: Moment) -> float:
+        """Seconds, less those for which threads that work in step waited for a lent processor."""
+        lost = [b - a for a, b in zip(self.stolen, later.stolen, strict=True)]
+        return later.time - self.time - max(lost, default=0.0)
 
 
 PIXART = {
@@ -135,6 +152,8 @@ FLUX = {
     "qkv_bias": True,
     "guidance_embed": True,
 }
+NARROW_SIDE = 36  # latent cells; PixArt takes no fewer than 33
+OVERHEAD_TURNS = 30
 
 
 def sizes(accelerated: bool, quick: bool) -> list[Size]:
@@ -145,21 +164,33 @@ def sizes(accelerated: bool, quick: bool) -> list[Size]:
             Size("FLUX.1-dev, 1024 px", "Flux", "Flux", FLUX, (1, 16, 128, 128), (512, 4096), 1.0,
                  768),
         ]  # fmt: skip
-    depth, side = (4, 48) if quick else (6, 96)  # latent cells
-    flux_side = 48 if quick else 128  # with few tokens, what is done once a block weighs too much
+    depth, side = 4 if quick else 28, 48  # latent cells
+    # With few tokens the layers that make FLUX's gates weigh too much.
+    double, flux_side = (1, 48) if quick else (2, 128)
     few = PIXART | {"depth": depth, "input_size": 64, "pe_interpolation": 1}
     small = FLUX | {
-        "depth": 1,
-        "depth_single_blocks": 2,
+        "depth": double,
+        "depth_single_blocks": 2 * double,
         "hidden_size": 1536,
         "num_heads": 12,
     }
     return [
-        Size(f"PixArt-alpha's blocks, {depth} of 28, {8 * side} px", "PixArtAlpha", "PixArt", few,
+        Size(f"PixArt-alpha, {depth} of 28 blocks, {8 * side} px", "PixArtAlpha", "PixArt", few,
              (1, 4, side, side), (120, 4096), 1.0),
-        Size(f"FLUX.1's blocks at half width, 1 + 2 of 19 + 38, {8 * flux_side} px", "Flux", "Flux",
-             small, (1, 16, flux_side, flux_side), (128, 4096), 1.0, 768),
+        Size(f"FLUX.1 at half width, {double} + {2 * double} of 19 + 38 blocks, {8 * flux_side} px",
+             "Flux", "Flux", small, (1, 16, flux_side, flux_side), (128, 4096), 1.0, 768),
     ]  # fmt: skip
+
+
+def narrowed(size: Size, heads: int) -> Size:
+    """As many blocks, but so narrow and with so few tokens that a sampling takes seconds."""
+    head = {"PixArt": 64, "Flux": 128}[size.base]
+    return replace(
+        size,
+        name=f"{size.name}, narrow, at {8 * NARROW_SIDE} px",
+        config=size.config | {"hidden_size": heads * head, "num_heads": heads},
+        latent=(*size.latent[:2], NARROW_SIDE, NARROW_SIDE),
+    )
 
 
 class Bench:
@@ -170,11 +201,6 @@ class Bench:
         self.device = self.management.get_torch_device()
         self.accelerated = self.pack.accelerated
         self.turns = turns
-        side = 8192 if self.accelerated else 1280  # some tens of milliseconds on a CPU
-        dtype = self.torch.bfloat16 if self.accelerated else self.torch.float32
-        self.yardstick = tuple(
-            self.torch.randn(side, side, dtype=dtype, device=self.device) for _ in range(2)
-        )
 
     def model(self, size: Size) -> Any:
         """A ModelPatcher round a model of that size with random weights."""
@@ -199,51 +225,68 @@ class Bench:
         patcher = importlib.import_module("comfy.model_patcher").ModelPatcher
         return patcher(model, self.device, offload)
 
-    def timed(self, model: Any, size: Size) -> Turn:
-        """One sampling: what is before its evaluations, each of them, and what is after."""
+    def sample(self, model: Any, size: Size, callback: Callable[..., None] | None = None) -> None:
         torch = self.torch
         generator = torch.Generator().manual_seed(2)
         tokens, channels = size.text
         text = torch.randn(1, tokens, channels, generator=generator)
         options = {"pooled_output": torch.randn(1, size.pooled)} if size.pooled else {}
         noise = torch.randn(size.latent, generator=generator)
-        sample = importlib.import_module("comfy.sample").sample
         prompts = [[text, options]], [[text * 0.5, options]]
-        ended: list[float] = []
-        began: list[float] = []
+        importlib.import_module("comfy.sample").sample(
+            model, noise, STEPS, size.cfg, "euler", "simple", *prompts,
+            torch.zeros(size.latent), disable_pbar=True, seed=3, callback=callback,
+        )  # fmt: skip
 
-        def mark(*_: Any) -> None:
+    def timed(self, model: Any, size: Size) -> Turn:
+        """One sampling: what is before its evaluations, each of them, and what is after."""
+        ended: list[Moment] = []
+        with self.torch.inference_mode():
             ended.append(self.now())
-            torch.mm(*self.yardstick)
-            began.append(self.now())
-
-        with torch.inference_mode():
-            mark()
-            sample(
-                model, noise, STEPS, size.cfg, "euler", "simple", *prompts,
-                torch.zeros(size.latent), disable_pbar=True, seed=3, callback=mark,
-            )  # fmt: skip
-            mark()
-        return Turn(
-            [end - begin for begin, end in zip(began, ended[1:], strict=False)],
-            [begin - end for end, begin in zip(ended, began, strict=True)],
-        )
+            self.sample(model, size, lambda *_: ended.append(self.now()))
+            ended.append(self.now())
+        return [begin.until(end) for begin, end in pairwise(ended)]
 
     def seconds(
         self, models: Sequence[Any], kinds: Sequence[Sequence[Hashable]], size: Size
     ) -> list[float]:
-        """Of a sampling of each model, which take turns; `kinds` see `in_yards`."""
+        """Of a sampling of each model, which take turns; `kinds` see `pooled`."""
         turns: list[list[Turn]] = [[] for _ in models]
         for turn in range(self.turns):
             for index in range(len(models))[:: -1 if turn % 2 else 1]:
                 turns[index].append(self.timed(models[index], size))
-        yard = statistics.median(y for of_model in turns for turn in of_model for y in turn.yards)
-        return [yard * length for length in in_yards(turns, kinds)]
+        return pooled(turns, kinds)
 
-    def now(self) -> float:
+    def overhead(self, size: Size) -> float:
+        """Seconds that a schedule that computes all adds to a sampling, whatever the model's width.
+
+        The median of the differences between samplings that follow each other.
+        """
+        size = narrowed(size, 1)
+        model = self.model(size)
+        patching = self.pack.module("nodes.host.patching")
+        presets = self.pack.module("ecad_search.core.presets")
+        schedule = presets.uncached(patching.detect_architecture(model), STEPS)
+        quiet = patching.CacheOptions(quiet=True)
+        models = model, patching.apply_schedule(model, schedule, options=quiet)
+        added = []
+        with self.torch.inference_mode():
+            for one in models:
+                self.sample(one, size)  # loads the weights, warms every cache
+            for turn in range(OVERHEAD_TURNS):
+                times = [0.0, 0.0]
+                for index in (0, 1) if turn % 2 else (1, 0):
+                    began = self.now()
+                    self.sample(models[index], size)
+                    times[index] = began.until(self.now())
+                added.append(times[1] - times[0])
+        return statistics.median(added)
+
+    def now(self) -> Moment:
         if self.device.type == "cuda":
             self.torch.cuda.synchronize()
-        return time.perf_counter()
+            return Moment(time.perf_counter(), [])
+        return Moment(time.perf_counter(), stolen())
 
     def schedules(self, architecture: Any) -> Iterator[Any]:
         presets = self.pack.module("ecad_search.core.presets")
@@ -276,9 +319,12 @@ class Bench:
                     on_report=partial(reports.__setitem__, index),
                 )
             )
+        added = self.overhead(size)
         kinds = [kinds_of(), *(kinds_of(s.compute) for s in schedules)]
         plain, *fast = self.seconds(models, kinds, size)
         for index, (schedule, seconds) in enumerate(zip(schedules, fast, strict=True)):
+            computes_all = schedule.compute.all()
+            seconds += added if computes_all else 0.0
             report, realised = reports[index], plain / seconds
             yield Row(
                 size.name,
@@ -290,7 +336,8 @@ class Bench:
                 realised / report.predicted_speedup,
                 report.peak_bytes,
                 report.predicted_bytes,
-                tuple(m for m in report.messages if not schedule.compute.all()),
+                added / plain if computes_all else None,
+                tuple(m for m in report.messages if not computes_all),
             )
         del model
         gc.collect()
@@ -354,6 +401,8 @@ def main(arguments: Sequence[str]) -> int:
             print(table([row]).splitlines()[-1], flush=True)
     print(f"\n{table(rows)}")
     for row in rows:
+        if row.overhead is not None:
+            print(f"{row.model}: a schedule that computes all adds {row.overhead:.4%}")
         for message in row.messages:
             print(f"{row.model}, {row.schedule}: {message}")
     if options.json is not None:

@@ -1,8 +1,8 @@
 """Do predicted seconds rank schedules as the clock does? Against MACs, on the host's own models.
 
 The components of a model with random weights are timed as ECAD Search times them with `cost` set to
-seconds. Then schedules of all sorts are sampled in turn, each evaluation against a yardstick beside
-it (see `bench engine`), and their seconds are compared with what was predicted, and with MACs.
+seconds. Then schedules of all sorts are sampled in turn, timed as `bench engine` does, and their
+seconds are compared with what was predicted, and with MACs.
 
 `rank` is Spearman's correlation with the measured seconds over all schedules, `pairs` the share of
 pairs that stand in the right order among those whose times differ by more than two percent, `off`
@@ -20,7 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,15 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from .bench_engine import STEPS, Bench, Size, kinds_of, sizes
+from .bench_engine import STEPS, Bench, Size, kinds_of, narrowed, sizes
 
-# A few seconds for a sampling on two cores.
-NARROW = {
-    "PixArt": {"hidden_size": 256, "num_heads": 4},
-    "Flux": {"hidden_size": 384, "num_heads": 3},
-}
-NARROW_SIDE = 36  # latent cells
-NARROW_YARD = 512  # side of the yardstick's matrices
+HEADS = {"PixArt": 4, "Flux": 3}  # a few seconds for a sampling on two cores
 SAME_TIME = 0.02  # schedules whose times differ by less have no right order
 
 
@@ -161,13 +155,7 @@ def main(arguments: Sequence[str]) -> int:
     found: dict[str, list[dict[str, Any]]] = {}
     for size in sizes(bench.accelerated, options.quick):
         if options.quick and not bench.accelerated:
-            bench.yardstick = tuple(yard[:NARROW_YARD, :NARROW_YARD] for yard in bench.yardstick)
-            size = replace(
-                size,
-                config=size.config | NARROW[size.base],
-                name=f"{size.name}, narrow, at {8 * NARROW_SIDE} px",
-                latent=(*size.latent[:2], NARROW_SIDE, NARROW_SIDE),
-            )
+            size = narrowed(size, HEADS[size.base])
         if options.model is not None and size.config["image_model"].split("_")[0] != options.model:
             continue
         rows, images = bench.compared(size, 4 if options.quick else 16)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from devtools.bench_engine import STEPS, Turn, in_yards, kinds_of
+from devtools.bench_engine import STEPS, Moment, kinds_of, pooled, stolen
 
 
 def test_parts_of_a_kind_are_pooled_over_turns_and_models():
-    slow = Turn([2.0, 8.0, 2.0], [2.0, 2.0, 2.0, 2.0])  # a machine at half its speed
-    quick = Turn([1.0, 4.0, 1.0], [1.0, 1.0, 1.0, 1.0])
-    other = Turn([1.0, 7.0, 3.0], [1.0, 1.0, 1.0, 1.0])
+    turns = [[[1.0, 4.0, 1.0], [1.0, 9.0, 1.0]], [[1.0, 5.0, 3.0]]]
     kinds = [["a", "same", "b"], ["c", "same", "d"]]
-    assert [1 + 4 + 1, 1 + 4 + 3] == in_yards([[slow, quick], [other]], kinds)
+    assert [1 + 5 + 1, 1 + 5 + 3] == pooled(turns, kinds)
 
 
 def test_the_same_row_is_a_kind_and_the_ends_of_a_sampling_are_its_own():
@@ -25,3 +23,18 @@ def test_the_same_row_is_a_kind_and_the_ends_of_a_sampling_are_its_own():
     assert kinds[0] != kinds[5]  # for what is done before
     assert not set(kinds) & set(plain)
     assert 4 == len(set(plain))
+
+
+def test_a_schedule_that_computes_all_is_of_the_uncached_runs_kinds():
+    assert kinds_of() == kinds_of(np.ones((STEPS, 3), dtype=bool))
+
+
+def test_time_for_which_a_processor_was_lent_does_not_count():
+    assert 3.0 == Moment(1.0, [7.0, 2.0]).until(Moment(6.0, [7.5, 4.0]))
+    assert 5.0 == Moment(1.0, []).until(Moment(6.0, []))
+
+
+def test_lent_time_never_falls():
+    before, after = stolen(), stolen()
+    assert len(before) == len(after)
+    assert all(0 <= a <= b for a, b in zip(before, after, strict=True))
