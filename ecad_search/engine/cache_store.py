@@ -52,7 +52,6 @@ class Stored(NamedTuple):
     value: torch.Tensor  # the stream's rows of what is held
     signatures: Signatures
     held: Held
-    transposed: bool = False  # (batch, channels, tokens) is held, for a reader that has that too
 
 
 class CacheStore:
@@ -82,17 +81,15 @@ class CacheStore:
         part: int,
         value: torch.Tensor,
         given: Signatures,
-        *,
-        transposed: bool = False,
     ) -> None:
         """Hold a copy of `value`, (streams * batch, ...), in the place of older ones."""
         for stream in streams:
             self.drop_part(stream, cell, part)
         with self._keep():
-            tensor = self.place.store(value.transpose(1, 2) if transposed else value)
+            tensor = self.place.store(value)
         held = Held(tensor, streams, readers=len(streams))
         for stream, rows in zip(streams, tensor.chunk(len(streams)), strict=True):
-            stored = Stored(rows, given, held, transposed)
+            stored = Stored(rows, given, held)
             self._streams.setdefault(stream, {}).setdefault(cell, {})[part] = stored
         self._count(tensor.nbytes)
 

@@ -2,6 +2,11 @@
 
 Before each of them the block normalises and modulates its input, which is done for nothing where
 the component is reused, and which a GPU feels: PixArt is small. The short way leaves that out too.
+
+The host's tokens lie in memory as the picture did, channel by channel, which makes every sum with
+a component's output several times as long. The short way goes on with tokens that lie token by
+token, from block to block; only cross-attention takes them as they come, so it gets what it would
+have got. All else normalises first, which lays them out anew.
 """
 
 from __future__ import annotations
@@ -36,19 +41,19 @@ COMPONENTS = ("attn", "cross_attn", "mlp")
 
 def pixart_block_shims(run: Run, block: Block, reused: set[int]) -> Iterator[Shim]:
     yield from leaf_shims(run, block, reused)
-    yield Shim(block.module, partial(pixart_block_shim, run, block))
+    reuses = not reused.isdisjoint(block.cells.values())
+    yield Shim(block.module, partial(pixart_block_shim, run, block, reuses))
 
 
-def lies_transposed(tokens: torch.Tensor) -> bool:
-    """Whether tokens made of a picture still lie in memory as the picture did.
-
-    Adding a value that lies otherwise takes several times as long, and in a reused component
-    nothing else is done.
-    """
+def lies_by_channel(tokens: torch.Tensor) -> bool:
     return not tokens.is_contiguous() and tokens.transpose(1, 2).is_contiguous()
 
 
-def pixart_block_shim(run: Run, block: Block, original: Forward) -> Forward:
+def laid_by_channel(tokens: torch.Tensor) -> torch.Tensor:
+    return tokens.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def pixart_block_shim(run: Run, block: Block, reuses: bool, original: Forward) -> Forward:
     module: Any = block.module
     signature = inspect.signature(original)
     cells = [block.cells[name] for name in COMPONENTS]
@@ -65,14 +70,28 @@ def pixart_block_shim(run: Run, block: Block, original: Forward) -> Forward:
         tokens = arguments.tensors("x")
         if tokens is None or not arguments.only(ARGUMENTS):
             return None, None
-        if lies_transposed(tokens[0]):
-            call.transposed.update(cells)
-        if begins_rehearsal(run, call, "PixArt", cells):
+        if reuses and begins_rehearsal(run, call, "PixArt", cells):
             return call, arguments
         for cell in cells:
             call.offer(cell, tokens)
-        some = may_go(run, "PixArt") and any(call.available(cell) for cell in cells)
-        return call, arguments if some else None
+        some = by_channel(call, tokens[0]) or any(call.available(cell) for cell in cells)
+        return call, arguments if some and may_go(run, "PixArt") else None
+
+    @python_only
+    def by_channel(call: Call, x: torch.Tensor) -> bool:
+        """Whether these tokens lie by channel, or would if the block before were the host's."""
+        return x is call.laid_by_token or lies_by_channel(x)
+
+    @python_only
+    def as_the_host_lays(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        call = run.current_call
+        if call is None or call.laid_by_token is None:
+            return args, kwargs
+
+        def laid(value: Any) -> Any:
+            return laid_by_channel(value) if value is call.laid_by_token else value
+
+        return tuple(map(laid, args)), {name: laid(value) for name, value in kwargs.items()}
 
     @python_only
     def stored(call: Call, name: str) -> torch.Tensor | None:
@@ -87,6 +106,8 @@ def pixart_block_shim(run: Run, block: Block, original: Forward) -> Forward:
 
     def short(call: Call, arguments: Arguments, x: torch.Tensor) -> torch.Tensor:
         y, t = arguments["y"], arguments["t"]
+        relaid = by_channel(call, x)
+        x = x.contiguous()
         table = module.scale_shift_table[None].to(dtype=x.dtype, device=x.device)
         shift1, scale1, gate1, shift2, scale2, gate2 = (table + t.reshape(x.shape[0], 6, -1)).chunk(
             6, dim=1
@@ -96,19 +117,23 @@ def pixart_block_shim(run: Run, block: Block, original: Forward) -> Forward:
             return module.attn(modulate(module.norm1(x), shift1, scale1), HW=arguments["HW"])
 
         def cross_attn() -> torch.Tensor:
-            return module.cross_attn(x, y, arguments["mask"])
+            return module.cross_attn(laid_by_channel(x) if relaid else x, y, arguments["mask"])
 
         def mlp() -> torch.Tensor:
             return module.mlp(modulate(module.norm2(x), shift2, scale2))
 
         x = added_in(gate1 * value(call, "attn", attn), x)
         x = added_to(x, value(call, "cross_attn", cross_attn))
-        return added_to(x, gate2 * value(call, "mlp", mlp))
+        x = added_to(x, gate2 * value(call, "mlp", mlp))
+        if relaid and call.rehearsal is None:
+            call.laid_by_token = x
+        return x
 
     @wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
         call, arguments = offered(args, kwargs)
         if call is None or arguments is None:
+            args, kwargs = as_the_host_lays(args, kwargs)
             return original(*args, **kwargs)
         x = arguments["x"]
         if call.rehearsal is None:

@@ -45,11 +45,9 @@ class FreezableStore(CacheStore):
         part: int,
         value: torch.Tensor,
         given: Signatures,
-        *,
-        transposed: bool = False,
     ) -> None:
         if not self.frozen:
-            super().put(stream, cell, part, value, given, transposed=transposed)
+            super().put(stream, cell, part, value, given)
 
     def drop(self, stream: Any, cells: Iterable[int]) -> None:
         if not self.frozen:

@@ -358,8 +358,8 @@ class Call:
         self.reused = np.zeros_like(self.due)
         self.executed = np.zeros_like(self.due)
         self.given: dict[int, Signatures] = {}
-        # Cells whose values (batch, tokens, channels) meet tokens that lie channel by channel.
-        self.transposed: set[int] = set()
+        # What a block gave whose own code would have given it channel by channel: pixart_blocks.
+        self.laid_by_token: torch.Tensor | None = None
         # What a block's own code gets in the place of a layer's output, by (cell, part).
         self.handed: dict[tuple[int, int], torch.Tensor] = {}
         self.storing = True
@@ -400,7 +400,7 @@ class Call:
         until anything is stored.
         """
         store, device = self.run.store, self.given[cell][0].device
-        last_read, transposed = not self.kept_after[cell], cell in self.transposed
+        last_read = not self.kept_after[cell]
         pieces = store.pieces(self.streams, cell, part)
         if last_read:
             given_away = not to_read and len(pieces) == 1
@@ -408,13 +408,9 @@ class Call:
                 store.drop_part(stream, cell, part, given_away=given_away)
         # A copy, since blocks may work in place on what they get; the last reader may have it.
         as_held = last_read or to_read or len(pieces) > 1
-        values = []
-        for piece in pieces:
-            value = store.place.load(piece.value, device, as_held=as_held)
-            values.append(value if piece.transposed == transposed else value.transpose(1, 2))
+        values = [store.place.load(piece.value, device, as_held=as_held) for piece in pieces]
         self.reused[cell] = True
-        whole = torch.cat(values) if len(values) > 1 else values[0]
-        return whole.transpose(1, 2) if transposed else whole
+        return torch.cat(values) if len(values) > 1 else values[0]
 
     def pass_over(self, cell: int) -> None:
         """Nobody reads what `cell` would give, so its module did not run."""
@@ -431,9 +427,7 @@ class Call:
         n = len(self.streams)
         if self.run.current_call is not self or value.shape[0] % n:
             return
-        self.run.store.put(
-            self.streams, cell, part, value, self.given[cell], transposed=cell in self.transposed
-        )
+        self.run.store.put(self.streams, cell, part, value, self.given[cell])
 
 
 def synchronize(device: torch.device | None) -> None:

@@ -72,16 +72,19 @@ class Rehearsal:
         self.playing = False
         self.alike = True
         self._given: dict[int, list[torch.Tensor]] = {}
+        self._lay: dict[int, list[tuple[int, ...]]] = {}  # strides, which the copies may not have
         self._gave: dict[tuple[int, int], torch.Tensor] = {}
 
     def hear_given(self, cell: int, inputs: Sequence[torch.Tensor]) -> None:
         self._given[cell] = [x.clone() for x in inputs]
+        self._lay[cell] = [x.stride() for x in inputs]
 
     def hear(self, cell: int, part: int, output: torch.Tensor) -> None:
         self._gave[cell, part] = output.clone()
 
     def compare_given(self, cell: int, inputs: Sequence[torch.Tensor]) -> None:
-        self.alike = self.alike and same_bits(self._given.get(cell), inputs)
+        lie_alike = self._lay.get(cell) == [x.stride() for x in inputs]
+        self.alike = self.alike and lie_alike and same_bits(self._given.get(cell), inputs)
 
     def play(self, cell: int, part: int = 0) -> torch.Tensor:
         """A copy, since blocks may work in place on what they get."""

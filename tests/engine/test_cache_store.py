@@ -9,8 +9,8 @@ from ecad_search.engine.cache_store import CacheStore, signatures
 STREAM, CELL = "a", 0
 
 
-def put(store, value, cell=CELL, **options):
-    store.put((STREAM,), cell, 0, value, signatures([value], 1), **options)
+def put(store, value, cell=CELL):
+    store.put((STREAM,), cell, 0, value, signatures([value], 1))
 
 
 def held(store, cell=CELL):
@@ -65,14 +65,6 @@ def test_other_shapes_and_types_get_memory_of_their_own():
     for value in (torch.ones(1, 2, 3), torch.ones(1, 3, 2, dtype=torch.bfloat16)):
         put(store, value)
         assert value.dtype == held(store).dtype and torch.equal(value, held(store))
-
-
-def test_a_transposed_value_is_held_channel_by_channel():
-    store, value = CacheStore(), torch.arange(6.0).reshape(1, 3, 2)
-    put(store, value, transposed=True)
-    assert store.get(STREAM, CELL).transposed
-    assert held(store).is_contiguous() and torch.equal(value.transpose(1, 2), held(store))
-    assert 24 == store.bytes
 
 
 def test_nothing_is_kept_after_a_run():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,6 +76,37 @@ def test_a_block_that_does_more_goes_the_long_way(
     monkeypatch.setattr(pack.module("ecad_search.engine.pixart_blocks"), "is_own_code", never)
     leaves = sample(apply(model, schedule), conditioning(1), conditioning(2))
     assert torch.equal(leaves, cached)
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["own code", "another pack's block"])
+def test_cross_attention_gets_tokens_as_the_host_lays_them(
+    foreign, tiny_pixart, conditioning, sample, apply, pack, monkeypatch
+):
+    """Its first layer multiplies otherwise where they lie otherwise, and rounds otherwise."""
+    model, lay = tiny_pixart(), []
+    architecture = pack.module("nodes.host.patching").detect_architecture(model)
+    compute = np.ones((8, architecture.n_cells), dtype=bool)
+    compute[[1, 2, 4], 0] = False  # self-attention of the first block
+    compute[[2, 3, 6], 6:] = False  # the whole last one; the one between never reuses
+    compute[5] = False
+    compute[5, 3:6] = True
+    schedule = pack.module("ecad_search.core.schedule").Schedule(architecture, compute)
+    blocks = model.model.diffusion_model.blocks
+    for block in blocks:
+        block.cross_attn.register_forward_pre_hook(lambda _, args: lay.append(args[0].stride()))
+    if foreign:
+        before = blocks[1].forward
+        blocks[1].forward = lambda *args, **kwargs: before(*args, **kwargs)
+    plain, hosts = sample(model, conditioning(1), conditioning(2)), set(lay)
+    (stride,) = hosts
+    assert stride[1] < stride[2]  # by channel
+    lay.clear()
+    cached = sample(apply(model, schedule), conditioning(1), conditioning(2))
+    assert hosts == set(lay)
+
+    monkeypatch.setattr(pack.module("ecad_search.engine.pixart_blocks"), "is_own_code", never)
+    leaves = sample(apply(model, schedule), conditioning(1), conditioning(2))
+    assert torch.equal(leaves, cached) and not torch.equal(plain, cached)
 
 
 def never(*_):
