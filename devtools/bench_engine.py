@@ -194,7 +194,8 @@ def narrowed(size: Size, heads: int) -> Size:
 
 
 class Bench:
-    def __init__(self, comfyui: Path, turns: int) -> None:
+    def __init__(self, comfyui: Path, turns: int, only: str | None = None) -> None:
+        self.only = only
         self.pack = LoadedPack(comfyui)
         self.torch = importlib.import_module("torch")
         self.management = importlib.import_module("comfy.model_management")
@@ -291,8 +292,11 @@ class Bench:
     def schedules(self, architecture: Any) -> Iterator[Any]:
         presets = self.pack.module("ecad_search.core.presets")
         yield presets.uncached(architecture, STEPS)
-        for n in range(2, 6):
-            yield presets.fora(architecture, STEPS, n)
+        if self.only != "official":
+            for n in range(2, 6):
+                yield presets.fora(architecture, STEPS, n)
+        if self.only == "fora":
+            return
         official = ROOT.parent / "shared/reference/ecad-schedules" / OFFICIAL[architecture.family]
         given = os.environ.get("ECAD_OFFICIAL_SCHEDULES")
         if given:
@@ -385,9 +389,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--model", choices=sorted(OFFICIAL), help="this one alone")
     parser.add_argument("--turns", type=int, metavar="N", help="runs of each kind, default 3 or 2")
+    parser.add_argument("--only", choices=("fora", "official"), help="these schedules alone")
     options = parser.parse_args(arguments)
     turns = options.turns or (2 if options.quick else 3)
-    bench = Bench(Path(os.environ["COMFYUI_PATH"]), turns)
+    bench = Bench(Path(os.environ["COMFYUI_PATH"]), turns, options.only)
     machine = (
         bench.torch.cuda.get_device_name() if bench.device.type == "cuda" else platform.machine()
     )
