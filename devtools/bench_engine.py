@@ -95,10 +95,12 @@ def kinds_of(compute: Any = None) -> list[Hashable]:
     That is if the next row is the same as well, for which values are stored or not. The first part
     has what is done before, and the last what is done after the evaluations.
     """
-    all_of_them = compute is None or compute.all()
-    rows = ["all"] * STEPS if all_of_them else [row.tobytes() for row in compute]
+    if compute is None or compute.all():
+        rows = ["all"] * STEPS
+    else:
+        rows = [row.tobytes() for row in compute]
     first, *others = pairwise([*rows, "end"])
-    return [("first", first), *others, ("after", all_of_them)]
+    return [("first", first), *others, ("after", rows[0] == "all")]
 
 
 def stolen() -> list[float]:
