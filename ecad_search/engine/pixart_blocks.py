@@ -104,9 +104,8 @@ def pixart_block_shim(run: Run, block: Block, reuses: bool, original: Forward) -
         output = stored(call, name)
         return compute() if output is None else output
 
-    def short(call: Call, arguments: Arguments, x: torch.Tensor) -> torch.Tensor:
+    def short(call: Call, arguments: Arguments, x: torch.Tensor, relaid: bool) -> torch.Tensor:
         y, t = arguments["y"], arguments["t"]
-        relaid = by_channel(call, x)
         x = x.contiguous()
         table = module.scale_shift_table[None].to(dtype=x.dtype, device=x.device)
         shift1, scale1, gate1, shift2, scale2, gate2 = (table + t.reshape(x.shape[0], 6, -1)).chunk(
@@ -124,10 +123,7 @@ def pixart_block_shim(run: Run, block: Block, reuses: bool, original: Forward) -
 
         x = added_in(gate1 * value(call, "attn", attn), x)
         x = added_to(x, value(call, "cross_attn", cross_attn))
-        x = added_to(x, gate2 * value(call, "mlp", mlp))
-        if relaid and call.rehearsal is None:
-            call.laid_by_token = x
-        return x
+        return added_to(x, gate2 * value(call, "mlp", mlp))
 
     @wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -136,15 +132,18 @@ def pixart_block_shim(run: Run, block: Block, reuses: bool, original: Forward) -
             args, kwargs = as_the_host_lays(args, kwargs)
             return original(*args, **kwargs)
         x = arguments["x"]
+        relaid = by_channel(call, x)
         if call.rehearsal is None:
-            return short(call, arguments, x)
+            output = short(call, arguments, x, relaid)
+            call.laid_by_token = output if relaid else None
+            return output
         x = x.clone()
         return rehearse(
             run,
             call,
             "PixArt",
             lambda: original(*args, **kwargs),
-            lambda: short(call, arguments, x),
+            lambda: short(call, arguments, x, relaid),
         )
 
     return uncompiled(forward)
