@@ -179,6 +179,8 @@ def double_block_shim(run: Run, block: Block, original: Forward) -> Forward:
 
 
 def single_block_shims(run: Run, block: Block, reused: set[int]) -> Iterator[Shim]:
+    if reused.isdisjoint(block.cells.values()):
+        return
     module: Any = block.module
     yield Shim(module.linear2, partial(last_layer_shim, run, block))
     yield Shim(module, partial(single_block_shim, run, block))

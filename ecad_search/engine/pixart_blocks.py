@@ -40,6 +40,7 @@ COMPONENTS = ("attn", "cross_attn", "mlp")
 
 
 def pixart_block_shims(run: Run, block: Block, reused: set[int]) -> Iterator[Shim]:
+    """One for each block as soon as one reuses: the next block has to know how its tokens lie."""
     yield from leaf_shims(run, block, reused)
     reuses = not reused.isdisjoint(block.cells.values())
     yield Shim(block.module, partial(pixart_block_shim, run, block, reuses))

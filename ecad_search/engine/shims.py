@@ -18,7 +18,8 @@ from .self_check import checked_shims
 if TYPE_CHECKING:
     from .run import Run
 
-# By `BlockGroup.kind`: the shims of a block, given the cells of all blocks that are ever reused.
+# By `BlockGroup.kind`: the shims that a block needs, given all cells that are ever reused. None for
+# a block without such cells, unless it has to go along with those beside it.
 KINDS: dict[str, Callable[[Run, Block, set[int]], Iterator[Shim]]] = {
     "leaf": leaf_shims,
     "checked": checked_shims,
@@ -27,25 +28,19 @@ KINDS: dict[str, Callable[[Run, Block, set[int]], Iterator[Shim]]] = {
     "joint": joint_block_shims,
     "pixart": pixart_block_shims,
 }
-# Kinds whose blocks hand each other tokens that lie otherwise than the host's, so that each block
-# needs its shim as soon as one does.
-IN_STEP = frozenset({"pixart"})
 
 
 @contextmanager
 def shimmed(run: Run, diffusion_model: Any) -> Iterator[None]:
     """Let `run` decide, inside the block, which components compute and which are reused.
 
-    Only blocks that ever reuse get shims, and those `IN_STEP`. A shim is an attribute of the
-    instance, so whatever stood there before (another pack's patch, or nothing) is called by it and
-    put back afterwards.
+    A shim is an attribute of the instance, so whatever stood there before (another pack's patch, or
+    nothing) is called by it and put back afterwards.
     """
     reused = set(run.liveness.reused_cells)
     installed: list[tuple[nn.Module, Any, Forward]] = []
     try:
         for block in blocks_of(diffusion_model, run.architecture) if reused else ():
-            if block.group.kind not in IN_STEP and reused.isdisjoint(block.cells.values()):
-                continue
             for module, make in KINDS[block.group.kind](run, block, reused):
                 before = module.__dict__.get("forward")
                 shim = make(module.forward)
