@@ -14,4 +14,5 @@ BENCHMARKS = {
     "peers": "devtools.bench_peers",
     "quick": "devtools.bench_quick",
     "search": "devtools.bench_search",
+    "workers": "devtools.bench_workers",
 }

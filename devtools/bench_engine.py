@@ -4,10 +4,13 @@ Real classes of ComfyUI with random weights, in its own sampler stack. On a GPU 
 their real sizes. On a CPU PixArt has all its blocks and fewer tokens, FLUX fewer blocks of half the
 width, and both are smaller still with `--quick`; a schedule for all blocks then gives the rows of
 those that are left. What the host does once an evaluation, whatever is reused, weighs the more the
-fewer blocks there are. Uncached and cached runs take turns. A sampling's time is the sum of its
-evaluations, each the median of all that do the same, in whichever turn and under whichever
-schedule; seconds for which a machine lent its processors to others do not count. What happens
-before the first evaluation and after the last counts as well.
+fewer blocks there are.
+
+A machine's speed can wander by a tenth within minutes. So each sampling stands between two short
+uncached ones, and counts as if the machine had then been as fast as it usually is. Its time is the
+sum of its evaluations, each the median of all that do the same, in whichever turn and under
+whichever schedule; seconds for which a machine lent its processors to others do not count. What
+happens before the first evaluation and after the last counts as well.
 
 `realised_over_predicted` is what the engine itself may cost: 1 says that a MAC left out saved as
 much time as a MAC takes on average. The models' parts differ in their seconds per MAC, so a
@@ -31,7 +34,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -42,6 +45,7 @@ from .loaded_pack import LoadedPack
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 20  # the paper's
+FEW_STEPS = 5  # of the uncached samplings beside each other one
 Turn = list[float]  # seconds of one sampling's parts: see `kinds_of`
 OFFICIAL = {"pixart": "pixart-alpha-256-ours-fast.json", "flux": "flux-256-ours-fast.json"}
 
@@ -75,28 +79,36 @@ class Row:
     messages: tuple[str, ...] = ()
 
 
-def pooled(turns: Sequence[Sequence[Turn]], kinds: Sequence[Sequence[Hashable]]) -> list[float]:
-    """Seconds of each model's sampling, of which `turns` has several.
-
-    `kinds` are those of its parts: all parts of a kind, of whichever model, take the same.
-    """
+def usual_seconds(samplings: Iterable[tuple[Sequence[Hashable], Turn]]) -> dict[Hashable, float]:
+    """The median of all parts of a kind, in whichever sampling; `kinds_of` has the kinds."""
     found: dict[Hashable, list[float]] = {}
-    for of_model, parts in zip(turns, kinds, strict=True):
-        for turn in of_model:
-            for kind, seconds in zip(parts, turn, strict=True):
-                found.setdefault(kind, []).append(seconds)
-    usual = {kind: statistics.median(seconds) for kind, seconds in found.items()}
-    return [sum(usual[kind] for kind in parts) for parts in kinds]
+    for kinds, turn in samplings:
+        for kind, seconds in zip(kinds, turn, strict=True):
+            found.setdefault(kind, []).append(seconds)
+    return {kind: statistics.median(seconds) for kind, seconds in found.items()}
 
 
-def kinds_of(compute: Any = None) -> list[Hashable]:
+def at_usual_speed(turns: Sequence[Turn], beside: Sequence[Turn]) -> list[Turn]:
+    """`turns` as if the machine had always been as fast as in the median of `beside`.
+
+    The latter are uncached samplings, one before each turn and one after the last.
+    """
+    usual = statistics.median(seconds for turn in beside for seconds in turn[1:-1])
+    found = []
+    for turn, (before, after) in zip(turns, pairwise(beside), strict=True):
+        then = statistics.median([*before[1:-1], *after[1:-1]])
+        found.append([seconds * usual / then for seconds in turn])
+    return found
+
+
+def kinds_of(compute: Any = None, steps: int = STEPS) -> list[Hashable]:
     """Of a sampling's parts, under (steps, cells) or none: the same rows do the same.
 
     That is if the next row is the same as well, for which values are stored or not. The first part
     has what is done before, and the last what is done after the evaluations.
     """
     if compute is None or compute.all():
-        rows = ["all"] * STEPS
+        rows = ["all"] * steps
     else:
         rows = [row.tobytes() for row in compute]
     first, *others = pairwise([*rows, "end"])
@@ -228,7 +240,13 @@ class Bench:
         patcher = importlib.import_module("comfy.model_patcher").ModelPatcher
         return patcher(model, self.device, offload)
 
-    def sample(self, model: Any, size: Size, callback: Callable[..., None] | None = None) -> None:
+    def sample(
+        self,
+        model: Any,
+        size: Size,
+        callback: Callable[..., None] | None = None,
+        steps: int = STEPS,
+    ) -> None:
         torch = self.torch
         generator = torch.Generator().manual_seed(2)
         tokens, channels = size.text
@@ -237,28 +255,37 @@ class Bench:
         noise = torch.randn(size.latent, generator=generator)
         prompts = [[text, options]], [[text * 0.5, options]]
         importlib.import_module("comfy.sample").sample(
-            model, noise, STEPS, size.cfg, "euler", "simple", *prompts,
+            model, noise, steps, size.cfg, "euler", "simple", *prompts,
             torch.zeros(size.latent), disable_pbar=True, seed=3, callback=callback,
         )  # fmt: skip
 
-    def timed(self, model: Any, size: Size) -> Turn:
+    def timed(self, model: Any, size: Size, steps: int = STEPS) -> Turn:
         """One sampling: what is before its evaluations, each of them, and what is after."""
         ended: list[Moment] = []
         with self.torch.inference_mode():
             ended.append(self.now())
-            self.sample(model, size, lambda *_: ended.append(self.now()))
+            self.sample(model, size, lambda *_: ended.append(self.now()), steps)
             ended.append(self.now())
         return [begin.until(end) for begin, end in pairwise(ended)]
 
     def seconds(
         self, models: Sequence[Any], kinds: Sequence[Sequence[Hashable]], size: Size
     ) -> list[float]:
-        """Of a sampling of each model, which take turns; `kinds` see `pooled`."""
-        turns: list[list[Turn]] = [[] for _ in models]
+        """Of a sampling of each model, which take turns; the first of them is uncached."""
+        whole, few = kinds_of(), kinds_of(steps=FEW_STEPS)
+        cached = [index for index, own in enumerate(kinds) if own != whole]
+        beside = [self.timed(models[0], size, FEW_STEPS)]
+        order, turns = [], []
         for turn in range(self.turns):
-            for index in range(len(models))[:: -1 if turn % 2 else 1]:
-                turns[index].append(self.timed(models[index], size))
-        return pooled(turns, kinds)
+            for index in cached[:: -1 if turn % 2 else 1]:
+                order.append(index)
+                turns.append(self.timed(models[index], size))
+                beside.append(self.timed(models[0], size, FEW_STEPS))
+        samplings = [(few, turn) for turn in beside]
+        for index, turn in zip(order, at_usual_speed(turns, beside), strict=True):
+            samplings.append((kinds[index], turn))
+        usual = usual_seconds(samplings)
+        return [sum(usual[kind] for kind in own) for own in kinds]
 
     def overhead(self, size: Size) -> float:
         """Seconds that a schedule that computes all adds to a sampling, whatever the model's width.
@@ -313,7 +340,6 @@ class Bench:
         model = self.model(size)
         patching = self.pack.module("nodes.host.patching")
         architecture = patching.detect_architecture(model)
-        self.timed(model, size)  # loads the weights, warms every cache
         schedules, reports = list(self.schedules(architecture)), {}
         models = [model]
         for index, schedule in enumerate(schedules):
@@ -325,6 +351,7 @@ class Bench:
                     on_report=partial(reports.__setitem__, index),
                 )
             )
+        self.timed(models[1], size, FEW_STEPS)  # computes all; loads the weights, for its report
         added = self.overhead(size)
         kinds = [kinds_of(), *(kinds_of(s.compute) for s in schedules)]
         plain, *fast = self.seconds(models, kinds, size)

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from .bench_engine import STEPS, Bench, Size, kinds_of, narrowed, sizes
+from .bench_engine import FEW_STEPS, STEPS, Bench, Size, kinds_of, narrowed, sizes
 
 HEADS = {"PixArt": 4, "Flux": 3}  # a few seconds for a sampling on two cores
 SAME_TIME = 0.02  # schedules whose times differ by less have no right order
@@ -111,7 +111,7 @@ class LatencyBench(Bench):
         model = self.model(size)
         renderer = self.renderer(model, size)
         architecture = renderer.architecture
-        self.timed(model, size)  # loads the weights, warms every cache
+        self.timed(model, size, FEW_STEPS)  # loads the weights, warms every cache
         node = self.pack.module("nodes.search")
         measure = self.pack.module("nodes.host.latency").measured_latency
         patching = self.pack.module("nodes.host.patching")
