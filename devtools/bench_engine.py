@@ -281,10 +281,13 @@ class Bench:
                 order.append(index)
                 turns.append(self.timed(models[index], size))
                 beside.append(self.timed(models[0], size, FEW_STEPS))
-        samplings = [(few, turn) for turn in beside]
-        for index, turn in zip(order, at_usual_speed(turns, beside), strict=True):
-            samplings.append((kinds[index], turn))
-        usual = usual_seconds(samplings)
+        own_kinds = [kinds[index] for index in order]
+        usual = usual_seconds(
+            [
+                *zip([few] * len(beside), beside, strict=True),
+                *zip(own_kinds, at_usual_speed(turns, beside), strict=True),
+            ]
+        )
         return [sum(usual[kind] for kind in own) for own in kinds]
 
     def overhead(self, size: Size) -> float:
