@@ -274,20 +274,14 @@ class Bench:
         """Of a sampling of each model, which take turns; the first of them is uncached."""
         whole, few = kinds_of(), kinds_of(steps=FEW_STEPS)
         cached = [index for index, own in enumerate(kinds) if own != whole]
-        beside = [self.timed(models[0], size, FEW_STEPS)]
-        order, turns = [], []
-        for turn in range(self.turns):
-            for index in cached[:: -1 if turn % 2 else 1]:
-                order.append(index)
-                turns.append(self.timed(models[index], size))
-                beside.append(self.timed(models[0], size, FEW_STEPS))
-        own_kinds = [kinds[index] for index in order]
-        usual = usual_seconds(
-            [
-                *zip([few] * len(beside), beside, strict=True),
-                *zip(own_kinds, at_usual_speed(turns, beside), strict=True),
-            ]
-        )
+        order = [i for turn in range(self.turns) for i in cached[:: -1 if turn % 2 else 1]]
+        beside, turns = [self.timed(models[0], size, FEW_STEPS)], []
+        for index in order:
+            turns.append(self.timed(models[index], size))
+            beside.append(self.timed(models[0], size, FEW_STEPS))
+        of_each = [few for _ in beside] + [kinds[index] for index in order]
+        samplings = [*beside, *at_usual_speed(turns, beside)]
+        usual = usual_seconds(zip(of_each, samplings, strict=True))
         return [sum(usual[kind] for kind in own) for own in kinds]
 
     def overhead(self, size: Size) -> float:

@@ -27,7 +27,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from . import torchvision_operators
+from .loaded_pack import put_first
 from .search_benchmark.processes import share_cores
 from .server import make_base
 
@@ -51,10 +51,7 @@ class Host:
 
     def __init__(self, comfyui: Path, scratch: Path) -> None:
         base = make_base(scratch / "base", ROOT)
-        # First, never last: our own folder `nodes` must not stand in front of ComfyUI's module.
-        sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
-        sys.path.insert(0, str(comfyui))
-        torchvision_operators.install()
+        put_first(comfyui)
         import torch
 
         cpu = [] if torch.cuda.is_available() or torch.backends.mps.is_available() else ["--cpu"]

@@ -22,10 +22,7 @@ class LoadedPack:
     """`module("nodes.host.rendering")` gives one of the pack's modules."""
 
     def __init__(self, comfyui: Path) -> None:
-        # First, never last: our own folder `nodes` must not stand in front of ComfyUI's module.
-        sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
-        sys.path.insert(0, str(comfyui))
-        torchvision_operators.install()
+        put_first(comfyui)
         import torch
 
         arguments = importlib.import_module("comfy.cli_args").args
@@ -40,3 +37,11 @@ class LoadedPack:
 
     def module(self, name: str) -> Any:
         return importlib.import_module(f"{NAME}.{name}")
+
+
+def put_first(comfyui: Path) -> None:
+    """Have `import` find ComfyUI's modules, before any of them is imported."""
+    # First, never last: our own folder `nodes` must not stand in front of ComfyUI's module.
+    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
+    sys.path.insert(0, str(comfyui))
+    torchvision_operators.install()
