@@ -178,7 +178,7 @@ def sizes(accelerated: bool, quick: bool) -> list[Size]:
             Size("FLUX.1-dev, 1024 px", "Flux", "Flux", FLUX, (1, 16, 128, 128), (512, 4096), 1.0,
                  768),
         ]  # fmt: skip
-    depth, side = 4 if quick else 28, 48  # latent cells
+    depth, side = (4, 48) if quick else (28, 64)  # latent cells
     # With few tokens the layers that make FLUX's gates weigh too much.
     double, flux_side = (1, 48) if quick else (2, 128)
     few = PIXART | {"depth": depth, "input_size": 64, "pe_interpolation": 1}
