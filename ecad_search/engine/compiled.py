@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 WHY = "ECAD decides at run time what is computed; compile the model without fullgraph"
@@ -28,6 +29,12 @@ def disabled(function: Function, **options: Any) -> Function:
     dynamo = sys.modules.get("torch._dynamo")
     if dynamo is None:
         return function
-    if "reason" in inspect.signature(dynamo.disable).parameters:  # since PyTorch 2.7
+    if takes_reason(dynamo.disable):
         options["reason"] = WHY
     return dynamo.disable(function, **options)
+
+
+@cache  # asking takes longer than all else here, and a sampling begins with hundreds of these
+def takes_reason(disable: Callable[..., Any]) -> bool:
+    """Since PyTorch 2.7 it does."""
+    return "reason" in inspect.signature(disable).parameters

@@ -50,7 +50,9 @@ TARGETS = (2, 4, 3, 6)  # these cost what FORA of such an N costs
 MOST_TRIES = 2  # of one schedule, on different samples
 SAME_COST = 1.001  # costs that differ by less are equal
 COST_UNITS = 10_000  # of a whole sampling; costs of a step are rounded to these
-IMAGES = 16.0  # a profile costs as much time as this many uncached images, or a little more
+# A profile's work, in that of uncached images. Beginning so many short samplings takes time too: a
+# small model, of which that is a large part, needs as long as for 17 or 18.
+IMAGES = 13.0
 MOST_PROBED = 4  # steps at which components are tried
 PROBING_IMAGES = 1.8  # which takes no longer than this
 SLOWEST_START = 1.3  # speed-up below which a search need not begin: there it loses next to nothing
@@ -95,6 +97,17 @@ class Plan:
             for length in range(1, min(longest, self.steps - 1 - start) + 1)
             for ring in range(len(self.rings))
         )
+
+    @cached_property
+    def echoes(self) -> Floats:
+        """(n, 2): how strong gaps that end elsewhere and at the end echo one before, per unit.
+
+        The more of a step is computed, the less of an echo there is.
+        """
+        rings, stops = np.array([(gap.ring, gap.stop) for gap in self.gaps]).T
+        strength = 1 / (1 + self.ring_costs[rings] / self.full_cost / ECHO_SHARE)
+        at_end = stops == self.steps
+        return np.column_stack([np.where(at_end, 0.0, strength), np.where(at_end, strength, 0.0)])
 
     @cached_property
     def index(self) -> dict[Gap, int]:
@@ -259,7 +272,7 @@ class Prediction:
     Drifts of gaps add up where what they do is independent, deviations (their roots) where it is
     alike: `coherence` is 0 for the first and 1 for the second. A gap does more where but one step
     computes between it and the one before, and most where it is the end: `echoes` are what its log
-    drift gains for each unit of `echo`, elsewhere and at the end.
+    drift gains for each unit of `Plan.echoes`, elsewhere and at the end.
     `log_error` is how far off the logarithm of one sample's drift usually is, told by leaving out
     one measurement at a time.
     """
@@ -280,26 +293,19 @@ class Prediction:
 
     def gap_drifts(self, before: int) -> Floats:
         """Of each of `plan.gaps`, (n,), one step after a gap of `before` steps (0: after none)."""
-        echoes = np.array([echo(self.plan, gap, before) for gap in self.plan.gaps])
-        return np.exp(self.logs + echoes @ np.array(self.echoes))
-
-
-def echo(plan: Plan, gap: Gap, before: int) -> Floats:
-    """(2,): how strong a gap of `before` steps echoes in this one, elsewhere and at the end.
-
-    The more of a step is computed, the less of an echo there is.
-    """
-    share = plan.ring_costs[gap.ring] / plan.full_cost
-    strength = np.log1p(before) / (1 + share / ECHO_SHARE)
-    return np.array([0.0, strength] if gap.stop == plan.steps else [strength, 0.0])
+        return np.exp(self.logs + np.log1p(before) * (self.plan.echoes @ np.array(self.echoes)))
 
 
 def echo_features(plan: Plan, gaps: Sequence[Gap]) -> Floats:
-    """(n, 2): the echo of each gap's neighbour before it, if but one step computes between them."""
+    """(n, 2): the echo of each gap's neighbour before it, if but one step computes between them.
+
+    A unit is the logarithm of the neighbour's length and one more.
+    """
     lengths = [0] + [
         before.length if before.stop == gap.start else 0 for before, gap in pairwise(gaps)
     ]
-    return np.array([echo(plan, gap, n) for gap, n in zip(gaps, lengths, strict=True)])
+    units = np.log1p(np.array(lengths, dtype=np.float64))
+    return units[:, np.newaxis] * plan.echoes[[plan.index[gap] for gap in gaps]]
 
 
 def _together(logs: Floats, coherence: float) -> tuple[float, Floats, float]:
