@@ -51,7 +51,7 @@ MOST_TRIES = 2  # of one schedule, on different samples
 SAME_COST = 1.001  # costs that differ by less are equal
 COST_UNITS = 10_000  # of a whole sampling; costs of a step are rounded to these
 # A profile's work, in that of uncached images. Beginning so many short samplings takes time too: a
-# small model, of which that is a large part, needs as long as for 17 or 18.
+# small model, of which that is a large part, needs as long as for 14 to 21.
 IMAGES = 13.0
 MOST_PROBED = 4  # steps at which components are tried
 PROBING_IMAGES = 1.8  # which takes no longer than this
