@@ -1,12 +1,13 @@
 """A whole front of schedules from a few measured reuses, without a search.
 
 A sampling is cut into *gaps*: between two steps that compute everything lie `length` steps that
-reuse everything but a *ring*, the few components that help most for what they cost. Reused values
-never outlive the next full step, so what two gaps do to the picture nearly adds up. Some gaps are
-measured, one at a time, in samplings that compute everything else; all others are told from these
-by Gaussian process regression. Then the best schedule of every cost is a shortest path, found
-exactly. Some of these best ones are measured too, for what looks best is partly luck, and the
-regression learns from them what adding up leaves out.
+reuse everything, but for a few of them, spread over the gap, that *refresh* a *ring*: those
+components that help most for what they cost. Reused values never outlive the next full step, so
+what two gaps do to the picture nearly adds up. Some gaps are measured, one at a time, in samplings
+that compute everything else; all others are told from these by Gaussian process regression. Then
+the best schedule of every cost is a shortest path, found exactly. What looks best is partly luck,
+so some of these are measured too, beside FORA on the same samples; the regression learns from them
+what adding up leaves out, and what was not measured is trusted less.
 
 That a schedule is a path through costs that were measured on few samples is from DPCache (arXiv
 2602.22654), which knows whole steps only and measures every pair of them.
@@ -17,7 +18,7 @@ the mean square of these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -43,29 +44,42 @@ LONGEST_SHARE = 0.5  # of the steps: no gap is longer
 LONGEST = 12  # steps, nor than this
 MOST_STEPS = 120  # for which the shortest paths fit into memory
 REUSE_TIME = 0.2  # of a full step's time goes into one that reuses everything, rather less
-GAPS_SHARE = 0.45  # of what is left goes into gaps, the rest into whole schedules
+GAPS_SHARE = 0.35  # of what is left goes into gaps, the rest into whole schedules
 START = 12  # schedules that a search begins with, at most
 SPREAD = 24  # evenly spread speed-ups that these are taken from
-TARGETS = (2, 4, 3, 6)  # these cost what FORA of such an N costs
-MOST_TRIES = 2  # of one schedule, on different samples
+REFRESHES = (1, 2)  # of a gap that is not left empty
+TRIED_FORA = (6, 7)  # where so little computes that gaps tell least, FORA of such an N is measured
+TARGETS = (6, 2, 6, 4, 7, 3)  # the others measured cost what FORA of such an N costs
+DOUBT = 0.6  # how much more than predicted (logarithm) what was chosen unmeasured drifts
 SAME_COST = 1.001  # costs that differ by less are equal
-COST_UNITS = 10_000  # of a whole sampling; costs of a step are rounded to these
+COST_UNITS = 5_000  # of a whole sampling; costs of a step are rounded to these
 # A profile's work, in that of uncached images. Beginning so many short samplings takes time too: a
 # small model, of which that is a large part, needs as long as for 14 to 21.
 IMAGES = 13.0
-MOST_PROBED = 4  # steps at which components are tried
+MOST_PROBED = 3  # steps at which components are tried
 PROBING_IMAGES = 1.8  # which takes no longer than this
 SLOWEST_START = 1.3  # speed-up below which a search need not begin: there it loses next to nothing
 WORST_DRIFT = 4.0  # what is farther from the uncached run than another picture
+SMALLEST_REST = 0.3  # of an error; benefits that add up to more are not believed
 SMALLEST_DRIFT = 1e-10  # below this a measurement says nothing about another one
 
 
+class Fill(NamedTuple):
+    """What of a gap computes: ring `ring`, in `refreshes` of its steps."""
+
+    ring: int
+    refreshes: int
+
+
 class Gap(NamedTuple):
-    """`length` steps from `start` + 1 on reuse what step `start` stored, all but ring `ring`."""
+    """`length` steps from `start` + 1 on reuse what step `start` stored, but for a fill.
+
+    `fill` is the place of that in `Plan.fills`.
+    """
 
     start: int
     length: int
-    ring: int
+    fill: int
 
     @property
     def stop(self) -> int:
@@ -77,9 +91,10 @@ class Gap(NamedTuple):
 class Plan:
     """The schedules that `solve` chooses among.
 
-    `rings` are (n_rings, n_cells): which cells compute in the steps of a gap, each a part of the
-    next; the first is empty. `ring_costs` and `full_cost` are those of one step, in MACs or in
-    seconds.
+    `rings` are (n_rings, n_cells): which cells a refresh may compute, each a part of the next; the
+    first is empty. `ring_costs` and `full_cost` are those of one step, in MACs or in seconds.
+    `reliefs`, (n_rings,), are the logarithms of what is left of a reusing step's squared error when
+    a ring computes, were the benefits of its components to add up.
     """
 
     architecture: Architecture
@@ -87,27 +102,31 @@ class Plan:
     rings: Bools
     ring_costs: Floats
     full_cost: float
+    reliefs: Floats
+
+    @cached_property
+    def fills(self) -> tuple[Fill, ...]:
+        rings = range(1, len(self.rings))
+        return (Fill(0, 0), *(Fill(ring, count) for ring in rings for count in REFRESHES))
 
     @cached_property
     def gaps(self) -> tuple[Gap, ...]:
         longest = max(1, min(LONGEST, round(self.steps * LONGEST_SHARE)))
         return tuple(
-            Gap(start, length, ring)
+            Gap(start, length, fill)
             for start in range(self.steps - 1)
             for length in range(1, min(longest, self.steps - 1 - start) + 1)
-            for ring in range(len(self.rings))
+            for fill, (_, refreshes) in enumerate(self.fills)
+            if refreshes <= max(1, length // 2)
         )
 
     @cached_property
     def echoes(self) -> Floats:
-        """(n, 2): how strong gaps that end elsewhere and at the end echo one before, per unit.
-
-        The more of a step is computed, the less of an echo there is.
-        """
-        rings, stops = np.array([(gap.ring, gap.stop) for gap in self.gaps]).T
-        strength = 1 / (1 + self.ring_costs[rings] / self.full_cost / ECHO_SHARE)
-        at_end = stops == self.steps
-        return np.column_stack([np.where(at_end, 0.0, strength), np.where(at_end, strength, 0.0)])
+        """(n, 5) features of the echo in each of `gaps` of a gap before it that is of one step."""
+        length, left, _, share, _ = features(self, self.gaps).T
+        whole = np.log(self.steps)
+        ones = np.ones(len(length))
+        return np.column_stack([ones, -whole * ones, length - whole, left - whole, share])
 
     @cached_property
     def index(self) -> dict[Gap, int]:
@@ -117,19 +136,39 @@ class Plan:
         """(steps, n_cells) of a schedule with these gaps."""
         rows = np.ones((self.steps, self.architecture.n_cells), dtype=np.bool_)
         for gap in gaps:
-            rows[gap.start + 1 : gap.stop] = self.rings[gap.ring]
+            rows[gap.start + 1 : gap.stop] = False
+            rows[self.refreshed(gap)] = self.rings[self.fills[gap.fill].ring]
         return rows
+
+    def refreshed(self, gap: Gap) -> list[int]:
+        """The steps that compute the gap's ring, rather late: most comes of what is reused long."""
+        count = self.fills[gap.fill].refreshes
+        places = [round((i + 1) * (gap.length + 1) / (count + 0.5)) for i in range(count)]
+        return [gap.start + min(max(place, 1), gap.length) for place in places]
+
+    def gap_cost(self, gap: Gap) -> float:
+        """Of all its steps, in the unit of `full_cost`."""
+        ring, refreshes = self.fills[gap.fill]
+        empty = (gap.length - refreshes) * self.ring_costs[0]
+        return float(empty + refreshes * self.ring_costs[ring])
+
+    def cost(self, gaps: Sequence[Gap]) -> float:
+        """Of the schedule with these gaps, as a share of the uncached run."""
+        full = self.steps - sum(gap.length for gap in gaps)
+        spent = full * self.full_cost + sum(self.gap_cost(gap) for gap in gaps)
+        return float(spent / (self.steps * self.full_cost))
 
     def schedule(self, gaps: Sequence[Gap], name: str = "") -> Schedule:
         return Schedule(self.architecture, self.rows(gaps), name=name)
 
     def images(self, gaps: Sequence[Gap]) -> float:
         """The time to measure them, in uncached images: what comes before the first is known."""
-        saved = sum(
-            gap.length * (1 - max(float(self.ring_costs[gap.ring]) / self.full_cost, REUSE_TIME))
-            for gap in gaps
-        )
-        return (self.steps - gaps[0].start - saved) / self.steps
+        times = np.maximum(self.ring_costs / self.full_cost, REUSE_TIME)
+        saved = 0.0
+        for gap in gaps:
+            ring, refreshes = self.fills[gap.fill]
+            saved += gap.length - (gap.length - refreshes) * times[0] - refreshes * times[ring]
+        return float(self.steps - gaps[0].start - saved) / self.steps
 
 
 def units(architecture: Architecture) -> npt.NDArray[np.intp]:
@@ -200,7 +239,10 @@ def plan_of(
         ring = chosen[unit]
         if not np.array_equal(ring, rings[-1]) and not ring.all():
             rings.append(ring)
-    return Plan(architecture, steps, np.array(rings), step_costs(np.array(rings)), full_cost)
+    left = [1 - benefits[np.unique(unit[ring])].sum() for ring in rings]
+    reliefs = np.log(np.clip(left, SMALLEST_REST, 1.0))
+    costs = step_costs(np.array(rings))
+    return Plan(architecture, steps, np.array(rings), costs, full_cost, reliefs)
 
 
 # --- from measured schedules to all gaps ----------------------------------------------------------
@@ -208,15 +250,22 @@ def plan_of(
 # The prior of a gap's log drift: a plane over the features, and smooth differences from it.
 PLANE_DEVIATION = 2.0
 SMOOTH_DEVIATION = 0.6
-SCALES = np.array([0.9, 1.2, 0.55, 0.75])  # of the features, over which differences change
-# Of a measured log drift: samples that are all more or all less sensitive, and what is left.
+SCALES = np.array([0.9, 1.2, 0.55, 0.35, 0.35])  # of the features, over which differences change
+# What a ring's relief does to a gap's log drift when it computes once, and twice. Components that
+# compute together help more than each alone.
+RELIEF = 3.0
+TWICE = 1.15
+# Of a measured log drift: samples that are all more or all less sensitive, what adding up the gaps
+# of a schedule leaves out, and what is left.
 SAMPLE_DEVIATION = 0.6
+SCHEDULE_DEVIATION = 0.7
+ALIKE = 0.5  # of its variance is shared by schedules of like cost
+COST_SCALE = 0.3  # of the logarithm of costs
 NOISE_DEVIATION = 0.3
-# Of what all schedules share: coherence, and the two echoes.
-SHARED = np.array([0.15, 0.1, 0.5])
-SHARED_DEVIATIONS = np.array([0.2, 0.2, 1.0])
-ECHO_SHARE = 0.06  # of a step's cost in a ring halves the echo
-SHARED_MOST = np.array([1.0, 1.0, 4.0])
+# Of what all schedules share: the exponent, and the weights of an echo's features.
+SHARED = np.array([0.6, -10.3, 1.8, 0.5, -3.6, -6.0])
+SHARED_DEVIATIONS = np.array([0.1, 1.5, 0.5, 0.5, 0.7, 4.0])
+EXPONENTS = (0.5, 1.0)
 ROUNDS = 8  # of making the model linear where it stands
 
 
@@ -229,12 +278,21 @@ class Measured(NamedTuple):
 
 
 def features(plan: Plan, gaps: Sequence[Gap]) -> Floats:
-    """(n, 4): length, steps left when it ends, place, and the ring's share of a step."""
+    """(n, 5): length, steps left when it ends, place, its ring's share of a step, and of two."""
     array = np.asarray(gaps, dtype=np.float64).reshape(-1, 3)
-    start, length, ring = array.T
-    share = plan.ring_costs[ring.astype(np.intp)] / plan.full_cost
+    start, length, fill = array.T
+    ring, refreshes = np.array(plan.fills)[fill.astype(np.intp)].T
+    share = plan.ring_costs[ring] / plan.full_cost
     left = plan.steps - start - length
-    return np.column_stack([np.log(length), np.log(left), start / plan.steps, share])
+    return np.column_stack(
+        [np.log(length), np.log(left), start / plan.steps, share, share * (refreshes > 1)]
+    )
+
+
+def reliefs(plan: Plan, gaps: Sequence[Gap]) -> Floats:
+    """(n,): what is expected of each gap's fill, added to its log drift."""
+    ring, refreshes = np.array([plan.fills[gap.fill] for gap in gaps]).reshape(-1, 2).T
+    return RELIEF * plan.reliefs[ring] * np.where(refreshes > 1, TWICE, 1.0)
 
 
 def covariance(a: Floats, b: Floats) -> Floats:
@@ -265,64 +323,103 @@ def probes(plan: Plan, budget: float) -> list[Gap]:
         budget -= costs[best]
 
 
+def effect_covariance(a: Floats, b: Floats) -> Floats:
+    """Of what adding up leaves out for schedules of these costs: it is alike where costs are."""
+    distance = np.log(a[:, None] / b) / COST_SCALE
+    return ALIKE * SCHEDULE_DEVIATION**2 * np.exp(-(distance**2) / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """What the log drifts of schedules are off from adding up, learnt from the `measured` ones.
+
+    `costs`, `weights`: (n,), of these; `measured` says which of them a schedule is.
+    """
+
+    costs: Floats
+    weights: Floats
+    measured: Mapping[tuple[Gap, ...], int]
+
+    def of(self, gaps: tuple[Gap, ...], cost: float) -> float:
+        if not gaps[1:] or not len(self.costs):  # a gap alone needs no adding up
+            return 0.0
+        alike = float((effect_covariance(np.array([cost]), self.costs) @ self.weights)[0])
+        place = self.measured.get(gaps)
+        own = 0.0 if place is None else float(self.weights[place])
+        return alike + (1 - ALIKE) * SCHEDULE_DEVIATION**2 * own
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """What is known of the drift of each of `plan.gaps`, `logs` (n,), and of several together.
 
-    Drifts of gaps add up where what they do is independent, deviations (their roots) where it is
-    alike: `coherence` is 0 for the first and 1 for the second. A gap does more where but one step
-    computes between it and the one before, and most where it is the end: `echoes` are what its log
-    drift gains for each unit of `Plan.echoes`, elsewhere and at the end.
+    Drifts to the power of `exponent` add up: it is 1 where what gaps do is independent, 1/2 where
+    it is alike. Where but one step computes between two gaps, the second has an echo of the first
+    besides: that step corrects what the first has done to the picture, and reusing it corrects it
+    over and over. `echo` are the weights of the features of its log drift, see `echo_features`.
+    `effects` are what the log drift of measured schedules is off from adding up.
     `log_error` is how far off the logarithm of one sample's drift usually is, told by leaving out
     one measurement at a time.
     """
 
     plan: Plan
     logs: Floats
-    coherence: float
-    echoes: tuple[float, float]
+    exponent: float
+    echo: Floats
+    effects: Effects
     log_error: float
 
-    def drift(self, gaps: Sequence[Gap]) -> float:
+    def drift(self, gaps: tuple[Gap, ...]) -> float:
         """Of a schedule with these gaps."""
         if not gaps:
             return 0.0
         logs = self.logs[[self.plan.index[gap] for gap in gaps]]
-        logs = logs + echo_features(self.plan, gaps) @ np.array(self.echoes)
-        return float(np.exp(_together(logs, self.coherence)[0]))
+        logs = np.concatenate([logs, echo_features(self.plan, gaps) @ self.echo])
+        log = together(logs, self.exponent)[0]
+        return float(np.exp(log + self.effects.of(gaps, self.plan.cost(gaps))))
 
-    def gap_drifts(self, before: int) -> Floats:
-        """Of each of `plan.gaps`, (n,), one step after a gap of `before` steps (0: after none)."""
-        return np.exp(self.logs + np.log1p(before) * (self.plan.echoes @ np.array(self.echoes)))
+    def addends(self, before: int) -> Floats:
+        """Of each of `plan.gaps`, (n,), one step after a gap of `before` steps (0: after none).
+
+        They add up to the drift to the power of `exponent`.
+        """
+        own = np.exp(self.exponent * self.logs)
+        if not before:
+            return own
+        echoes = (self.plan.echoes + np.log(before) * BEFORE) @ self.echo
+        return own + np.exp(self.exponent * echoes)
+
+
+BEFORE = np.array([0.0, 1.0, 0.0, 0.0, 0.0])  # the feature that is of the gap before
 
 
 def echo_features(plan: Plan, gaps: Sequence[Gap]) -> Floats:
-    """(n, 2): the echo of each gap's neighbour before it, if but one step computes between them.
+    """(m, 5), for each of the gaps with but one step between it and the one before.
 
-    A unit is the logarithm of the neighbour's length and one more.
+    Of one: 1, the logarithms of the length before, of the own one and of the steps left when it
+    ends, as shares of all steps, and the ring's share of a step.
     """
-    lengths = [0] + [
-        before.length if before.stop == gap.start else 0 for before, gap in pairwise(gaps)
-    ]
-    units = np.log1p(np.array(lengths, dtype=np.float64))
-    return units[:, np.newaxis] * plan.echoes[[plan.index[gap] for gap in gaps]]
+    pairs = [(one, gap) for one, gap in pairwise(gaps) if one.stop == gap.start]
+    known = [plan.echoes[plan.index[gap]] + np.log(one.length) * BEFORE for one, gap in pairs]
+    return np.array(known).reshape(-1, len(BEFORE))
 
 
-def _together(logs: Floats, coherence: float) -> tuple[float, Floats, float]:
-    """The log drift of gaps with these log drifts; its derivatives by them and by coherence."""
-    highest = logs.max()
-    drifts, deviations = np.exp(logs - highest), np.exp((logs - highest) / 2)
-    apart = np.log(drifts.sum())
-    alike = 2 * np.log(deviations.sum())
-    by_logs = (1 - coherence) * drifts / drifts.sum() + coherence * deviations / deviations.sum()
-    return float(highest + apart + coherence * (alike - apart)), by_logs, float(alike - apart)
+def together(logs: Floats, exponent: float) -> tuple[float, Floats, float]:
+    """The log drift of what has these log drifts; its derivatives by them and by the exponent."""
+    scaled = exponent * logs
+    highest = scaled.max()
+    terms = np.exp(scaled - highest)
+    log = float(highest + np.log(terms.sum())) / exponent
+    by_logs = terms / terms.sum()
+    return log, by_logs, float(by_logs @ logs - log) / exponent
 
 
 def predicted(plan: Plan, measured: Sequence[Measured]) -> Prediction:
     """The most probable log drifts, where each measurement is of a schedule of one or more gaps.
 
-    A Gaussian process over the gaps, a coherence and echoes for all schedules and a level for each
-    sample, made linear where it stands until it stands still.
+    A Gaussian process over the gaps, an exponent and echoes for all schedules, a level for each
+    sample and what adding up leaves out for each schedule, made linear where it stands until it
+    stands still.
     """
     if not measured:
         raise SearchError("No gap was measured, so nothing can be predicted; profile again.")
@@ -334,34 +431,49 @@ def predicted(plan: Plan, measured: Sequence[Measured]) -> Prediction:
     samples = np.array([one.sample for one in measured])
     noise = NOISE_DEVIATION**2 * np.eye(len(y))
     noise += SAMPLE_DEVIATION**2 * (samples[:, None] == samples)
+    schedules = list(dict.fromkeys(one.gaps for one in measured if one.gaps[1:]))
+    places = {gaps: place for place, gaps in enumerate(schedules)}
+    of = np.array([places.get(one.gaps, -1) for one in measured])
+    costs = np.array([plan.cost(gaps) for gaps in schedules])
+    alike = effect_covariance(costs, costs)
+    alike += (1 - ALIKE) * SCHEDULE_DEVIATION**2 * np.eye(len(costs))
+    several = np.flatnonzero(of >= 0)
+    noise[np.ix_(several, several)] += alike[np.ix_(of[several], of[several])]
     mean = float(np.median(y))
+    prior = mean + reliefs(plan, known)
     columns = [[at[gap] for gap in one.gaps] for one in measured]
     echoed = [echo_features(plan, one.gaps) for one in measured]
-    logs, shared = np.full(len(known), mean), SHARED.copy()
+    logs, shared = prior.copy(), SHARED.copy()
     inverse = residual = weights = np.zeros(0)
     for _ in range(ROUNDS):
         slopes, by_shared = np.zeros((len(y), len(known))), np.zeros((len(y), len(SHARED)))
         expected = np.zeros(len(y))
         for i, own in enumerate(columns):
-            here = logs[own] + echoed[i] @ shared[1:]
-            expected[i], slopes[i, own], by_shared[i, 0] = _together(here, shared[0])
-            by_shared[i, 1:] = slopes[i, own] @ echoed[i]
+            here = np.concatenate([logs[own], echoed[i] @ shared[1:]])
+            expected[i], by_logs, by_shared[i, 0] = together(here, shared[0])
+            slopes[i, own] = by_logs[: len(own)]
+            by_shared[i, 1:] = by_logs[len(own) :] @ echoed[i]
         # What would be measured at the prior's mean, were the model as straight as it is here.
-        straight = expected + slopes @ (mean - logs) + by_shared @ (SHARED - shared)
+        straight = expected + slopes @ (prior - logs) + by_shared @ (SHARED - shared)
         total = slopes @ within @ slopes.T + noise
         total += by_shared @ np.diag(SHARED_DEVIATIONS**2) @ by_shared.T
         inverse = np.linalg.inv(total)
         residual = inverse @ (y - straight)
         weights = slopes.T @ residual
-        logs = mean + within @ weights
+        logs = prior + within @ weights
         shared = SHARED + SHARED_DEVIATIONS**2 * (by_shared.T @ residual)
-        shared = np.clip(shared, 0.0, SHARED_MOST)
+        shared[0] = np.clip(shared[0], *EXPONENTS)
     errors = residual / np.diagonal(inverse)
     return Prediction(
         plan,
-        mean + across @ weights,
+        mean + reliefs(plan, plan.gaps) + across @ weights,
         float(shared[0]),
-        (float(shared[1]), float(shared[2])),
+        shared[1:],
+        Effects(
+            costs,
+            np.array([residual[of == place].sum() for place in range(len(schedules))]),
+            places,
+        ),
         float(np.sqrt(np.mean(errors**2))),
     )
 
@@ -369,24 +481,31 @@ def predicted(plan: Plan, measured: Sequence[Measured]) -> Prediction:
 def worth_measuring(
     plan: Plan, measured: Sequence[Measured], samples: int, number: int
 ) -> tuple[tuple[Gap, ...], int] | None:
-    """The next schedule to measure, and on which sample: one of the best of the moment.
+    """The next schedule to measure, and on which sample; None when there is no more to learn.
 
-    `number` counts these measurements; they go round `TARGETS`, for the best of what is predicted
-    is too good to be true until it has been tried.
+    First FORA where it is hardest to beat, then one of the best of the moment: `number` counts
+    these measurements, which go round `TARGETS`. All begin with the first sample, for two schedules
+    are told apart best on the same one.
     """
-    choices = [choice for choice in solve(predicted(plan, measured)) if choice.gaps]
-    done: dict[tuple[Gap, ...], set[int]] = {choice.gaps: set() for choice in choices}
+    done: dict[tuple[Gap, ...], set[int]] = {}
     for one in measured:
         done.setdefault(one.gaps, set()).add(one.sample)
-    left = [choice for choice in choices if len(done[choice.gaps]) < min(samples, MOST_TRIES)]
-    if not left:
-        return None
-    full = -(-plan.steps // TARGETS[number % len(TARGETS)])
-    target = (full * plan.full_cost + (plan.steps - full) * plan.ring_costs[0]) / plan.full_cost
-    affordable = [choice for choice in left if choice.cost * plan.steps <= target * SAME_COST]
-    best = affordable[-1] if affordable else left[0]  # they fall in drift
-    turn = [(number + i) % samples for i in range(samples)]
-    return best.gaps, next(sample for sample in turn if sample not in done[best.gaps])
+    for every in TRIED_FORA:
+        gaps = gaps_of(presets.fora(plan.architecture, plan.steps, every))
+        if gaps and gaps not in done and all(gap in plan.index for gap in gaps):
+            return gaps, 0
+    choices = best_choices(predicted(plan, measured))
+    for turn in range(len(TARGETS)):
+        full = -(-plan.steps // TARGETS[(number + turn) % len(TARGETS)])
+        target = full * plan.full_cost + (plan.steps - full) * plan.ring_costs[0]
+        most = target / (plan.steps * plan.full_cost) * SAME_COST
+        affordable = [choice for choice in choices if choice.cost <= most]
+        if affordable:
+            best = affordable[-1]  # they fall in drift
+            left = set(range(samples)) - done.get(best.gaps, set())
+            if left:
+                return best.gaps, min(left)
+    return None
 
 
 # --- from gaps to schedules -----------------------------------------------------------------------
@@ -401,13 +520,13 @@ class Choice(NamedTuple):
 
 
 def solve(prediction: Prediction) -> list[Choice]:
-    """For every cost the least sum of its gaps' drifts, echoes included; cheapest first.
+    """For every cost the least drift by adding up, echoes included; cheapest first.
 
     Exact but for the costs of steps being rounded, see `COST_UNITS`.
     """
     plan = prediction.plan
     full = COST_UNITS // plan.steps
-    ring_units = np.round(plan.ring_costs / plan.full_cost * full).astype(int)
+    units_of = [full + round(plan.gap_cost(gap) / plan.full_cost * full) for gap in plan.gaps]
     longest = max(gap.length for gap in plan.gaps)
     most = plan.steps * full
     # least[step, before, spent]: drift so far when `step` is next to compute everything and the
@@ -417,25 +536,25 @@ def solve(prediction: Prediction) -> list[Choice]:
     came = np.full(shape, -1, dtype=np.int32)  # by which gap; -1: by a step that computed
     came_before = np.zeros(shape, dtype=np.int16)
     least[0, 0, 0] = 0.0
-    drifts = [prediction.gap_drifts(before) for before in range(longest + 1)]
+    addends = np.array([prediction.addends(before) for before in range(longest + 1)])
     by_start: dict[int, list[int]] = {}
     for index, gap in enumerate(plan.gaps):
         by_start.setdefault(gap.start, []).append(index)
     for step in range(plan.steps):
-        for before in range(longest + 1):
-            here = least[step, before]
-            reached = np.flatnonzero(np.isfinite(here))
-            if not len(reached):
-                continue
-            for index in (-1, *by_start.get(step, ())):
-                gap = Gap(step, 0, 0) if index < 0 else plan.gaps[index]
-                spent = reached + int(full + gap.length * ring_units[gap.ring])
-                drift = here[reached] + (0.0 if index < 0 else drifts[before][index])
-                there = (gap.stop, gap.length)
-                better = drift < least[there][spent]
-                least[there][spent[better]] = drift[better]
-                came[there][spent[better]] = index
-                came_before[there][spent[better]] = before
+        reached = np.flatnonzero(np.isfinite(least[step]).any(axis=0))
+        befores = np.flatnonzero(np.isfinite(least[step]).any(axis=1))
+        here = least[step][np.ix_(befores, reached)]
+        for index in (-1, *by_start.get(step, ())):
+            gap = Gap(step, 0, 0) if index < 0 else plan.gaps[index]
+            spent = reached + (full if index < 0 else units_of[index])
+            drifts = here if index < 0 else here + addends[befores, index, np.newaxis]
+            which = drifts.argmin(axis=0)
+            drift = drifts[which, np.arange(len(reached))]
+            there = (gap.stop, gap.length)
+            better = drift < least[there][spent]
+            least[there][spent[better]] = drift[better]
+            came[there][spent[better]] = index
+            came_before[there][spent[better]] = befores[which[better]]
     choices, best = [], np.inf
     ends = least[-1].min(axis=0)
     for spent in np.flatnonzero(np.isfinite(ends)):
@@ -449,14 +568,30 @@ def solve(prediction: Prediction) -> list[Choice]:
             gap = Gap(step - 1, 0, 0) if index < 0 else plan.gaps[index]
             if gap.length:
                 gaps.append(gap)
-            left -= int(full + gap.length * ring_units[gap.ring])
+            left -= full if index < 0 else units_of[index]
             step, before = gap.start, earlier
         gaps.reverse()
-        spent = (plan.steps - sum(gap.length for gap in gaps)) * plan.full_cost
-        spent += sum(gap.length * plan.ring_costs[gap.ring] for gap in gaps)
-        share = float(spent / (plan.steps * plan.full_cost))
-        choices.append(Choice(tuple(gaps), share, best))
+        drift = best ** (1 / prediction.exponent)
+        choices.append(Choice(tuple(gaps), plan.cost(gaps), drift))
     return choices
+
+
+def best_choices(prediction: Prediction, doubt: float = 0.0) -> list[Choice]:
+    """Of what `solve` finds and what was measured the best of every cost; cheapest first.
+
+    `doubt` is added to the log drift of what was not measured. The uncached run is not among them.
+    """
+    plan, measured = prediction.plan, prediction.effects.measured
+    found = {choice.gaps for choice in solve(prediction) if choice.gaps}
+    choices = []
+    for gaps in found | measured.keys():
+        factor = 1.0 if gaps in measured else float(np.exp(doubt))
+        choices.append(Choice(gaps, plan.cost(gaps), factor * prediction.drift(gaps)))
+    best: list[Choice] = []
+    for choice in sorted(choices, key=lambda one: (one.cost, one.drift, one.gaps)):
+        if not best or choice.drift < best[-1].drift:
+            best.append(choice)
+    return best
 
 
 def thinned(choices: Sequence[Choice], count: int) -> list[Choice]:
@@ -495,7 +630,7 @@ def start_of(plan: Plan, measured: Sequence[Measured], count: int = START) -> li
     ]
     known = [gaps for gaps in fora if gaps and all(gap in plan.index for gap in gaps)]
     worst = max((prediction.drift(gaps) for gaps in known), default=np.inf)
-    choices = [choice for choice in solve(prediction) if choice.gaps and choice.drift <= worst]
+    choices = [choice for choice in best_choices(prediction, DOUBT) if choice.drift <= worst]
     return [
         replace(plan.schedule(choice.gaps), name=f"quick-{1 / choice.cost:.2f}x")
         for choice in by_gain(spread(choices, SPREAD))[:count]
@@ -578,19 +713,17 @@ def front_of(
         gaps = gaps_of(schedule)
         if gaps and all(gap in plan.index for gap in gaps):
             points.append(point(schedule, prediction.drift(gaps), f"fora {every}"))
-    for choice in thinned(solve(prediction), count):
-        if choice.gaps:
-            schedule = plan.schedule(choice.gaps)
-            name = f"quick-{1 / choice.cost:.2f}x-{schedule.key[:8]}"
-            drift = prediction.drift(choice.gaps)
-            points.append(point(replace(schedule, name=name), drift, "quick"))
+    for choice in thinned(best_choices(prediction, DOUBT), count):
+        schedule = plan.schedule(choice.gaps)
+        name = f"quick-{1 / choice.cost:.2f}x-{schedule.key[:8]}"
+        points.append(point(replace(schedule, name=name), choice.drift, "quick"))
     info = {
         "mode": "quick",
         "quality": "minus the predicted drift of the final latents",
         "samples": samples,
         "measured": len(measured),
         "log_error": prediction.log_error,
-        "coherence": prediction.coherence,
-        "echoes": list(prediction.echoes),
+        "exponent": prediction.exponent,
+        "echo": prediction.echo.tolist(),
     }
     return Front.of(points, info)
