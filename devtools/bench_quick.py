@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from .loaded_pack import LoadedPack
+from .marked_page import write_into
 from .search_benchmark.host import sampler_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
         print(table(result), flush=True)
         results.append(result)
     keep(results, options.json or OUTPUT / "quick.json")
+    if options.into is not None:
+        write_into(options.into, "quick schedules", "\n".join(map(paragraphs, results)))
     return 0
 
 
@@ -57,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--profiles", type=int, default=2, metavar="N", help="on other captions each")
     made.add_argument("--samples", type=int, default=4, metavar="N", help="of one profile")
     made.add_argument("--json", type=Path, metavar="FILE", help="where the raw numbers go")
+    made.add_argument("--into", type=Path, metavar="FILE", help="a page to put the tables into")
     return made
 
 
@@ -258,6 +262,43 @@ def table(result: dict[str, Any]) -> str:
                 )
             )
     return "\n".join(lines)
+
+
+def paragraphs(result: dict[str, Any]) -> str:
+    """The drifts in Markdown, in percent; bold where a profile's schedule drifts more than FORA.
+
+    FORA of one N may drift less than that of a smaller one that costs as much, so each schedule
+    stands beside the best FORA of its cost or less.
+    """
+    rows = result["rows"]
+    less = same = more = 0
+    lines = ["| FORA | cost | FORA's drift | the profiles' |", "|---|---|---|---|"]
+    for row in rows:
+        best = min(other["drift"][0] for other in rows if other["cost"] <= row["cost"] * SAME_COST)
+        shown = []
+        for quick in row["quick"]:
+            drift, text = quick["drift"][0], f"{100 * quick['drift'][0]:.3f}"
+            less, same, more = less + (drift < best), same + (drift == best), more + (drift > best)
+            text = f"{text} (FORA)" if quick["name"].startswith("fora") else text
+            shown.append(f"**{text}**" if drift > best else text)
+        lines.append(
+            f"| {row['every']} | {row['cost']:.3f} | {100 * row['drift'][0]:.3f} "
+            f"| {', '.join(shown)} |"
+        )
+    ratios = (
+        f"{seconds / ten:.2f}"
+        for seconds, ten in zip(
+            result["profile_seconds"], result["ten_images_seconds"], strict=True
+        )
+    )
+    cases = (
+        f"less drift in {less} of {less + same + more} cases, the same in {same}, more in {more}"
+    )
+    return (
+        f"**{result['steps']} steps**, {result['images']} held-out images; a profile took "
+        f"{', '.join(ratios)} times as long as ten uncached pictures. Beside the best FORA of no "
+        f"higher cost: {cases}.\n\n" + "\n".join(lines) + "\n"
+    )
 
 
 def line(name: str, cost: float, drift: Any, gain: Any, *to_fora: Sequence[float]) -> str:

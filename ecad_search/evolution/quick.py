@@ -50,6 +50,7 @@ SPREAD = 24  # evenly spread speed-ups that these are taken from
 REFRESHES = (1, 2)  # of a gap that is not left empty
 TRIED_FORA = (6, 7)  # where so little computes that gaps tell least, FORA of such an N is measured
 TARGETS = (6, 2, 6, 4, 7, 3)  # the others measured cost what FORA of such an N costs
+WISHES = 2  # schedules that are measured before the best are looked for again
 DOUBT = 0.6  # how much more than predicted (logarithm) what was chosen unmeasured drifts
 SAME_COST = 1.001  # costs that differ by less are equal
 COST_UNITS = 5_000  # of a whole sampling; costs of a step are rounded to these
@@ -480,20 +481,21 @@ def predicted(plan: Plan, measured: Sequence[Measured]) -> Prediction:
 
 def worth_measuring(
     plan: Plan, measured: Sequence[Measured], samples: int, number: int
-) -> tuple[tuple[Gap, ...], int] | None:
-    """The next schedule to measure, and on which sample; None when there is no more to learn.
+) -> list[tuple[tuple[Gap, ...], int]]:
+    """The next schedules to measure, and on which sample; none when there is no more to learn.
 
-    First FORA where it is hardest to beat, then one of the best of the moment: `number` counts
+    First FORA where it is hardest to beat, then some of the best of the moment: `number` counts
     these measurements, which go round `TARGETS`. All begin with the first sample, for two schedules
     are told apart best on the same one.
     """
     done: dict[tuple[Gap, ...], set[int]] = {}
     for one in measured:
         done.setdefault(one.gaps, set()).add(one.sample)
-    for every in TRIED_FORA:
-        gaps = gaps_of(presets.fora(plan.architecture, plan.steps, every))
-        if gaps and gaps not in done and all(gap in plan.index for gap in gaps):
-            return gaps, 0
+    fora = [gaps_of(presets.fora(plan.architecture, plan.steps, every)) for every in TRIED_FORA]
+    known = [gaps for gaps in fora if gaps and all(gap in plan.index for gap in gaps)]
+    if untried := [(gaps, 0) for gaps in known if gaps not in done]:
+        return untried
+    wishes: list[tuple[tuple[Gap, ...], int]] = []
     choices = best_choices(predicted(plan, measured))
     for turn in range(len(TARGETS)):
         full = -(-plan.steps // TARGETS[(number + turn) % len(TARGETS)])
@@ -503,9 +505,11 @@ def worth_measuring(
         if affordable:
             best = affordable[-1]  # they fall in drift
             left = set(range(samples)) - done.get(best.gaps, set())
-            if left:
-                return best.gaps, min(left)
-    return None
+            if left and (best.gaps, min(left)) not in wishes:
+                wishes.append((best.gaps, min(left)))
+        if len(wishes) == WISHES:
+            break
+    return wishes
 
 
 # --- from gaps to schedules -----------------------------------------------------------------------

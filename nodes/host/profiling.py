@@ -122,13 +122,12 @@ class Profiler:
         measured: list[Measured] = []
         for number, gap in enumerate(quick.probes(plan, quick.GAPS_SHARE * self.images_left)):
             measured.append(self.measured(plan, (gap,), number % self.samples, "gaps"))
-        number = 0
-        while (wish := quick.worth_measuring(plan, measured, self.samples, number)) is not None:
-            gaps, sample = wish
-            if plan.images(gaps) > self.images_left:
-                break
-            measured.append(self.measured(plan, gaps, sample, "schedules"))
-            number += 1
+        first = len(measured)
+        while wishes := quick.worth_measuring(plan, measured, self.samples, len(measured) - first):
+            for gaps, sample in wishes:
+                if plan.images(gaps) > self.images_left:
+                    return plan, measured
+                measured.append(self.measured(plan, gaps, sample, "schedules"))
         return plan, measured
 
     @property

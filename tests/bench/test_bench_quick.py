@@ -33,7 +33,7 @@ def front_of(points):
     return Front(tuple(points), {})
 
 
-def test_the_table_has_what_quick_gains_over_each_fora():
+def result():
     quick = {
         "name": "quick-2.00x-abc",
         "cost": 0.5,
@@ -51,20 +51,36 @@ def test_the_table_has_what_quick_gains_over_each_fora():
         "gain": (-0.03, 0.002),
         "quick": [quick],
     }
-    text = bench_quick.table(
-        {
-            "steps": 14,
-            "images": 32,
-            "uncached_score": (0.9, 0.01),
-            "profile_seconds": [3.0, 5.0],
-            "ten_images_seconds": [2.0, 2.0],
-            "rows": [row],
-        }
-    )
+    return {
+        "steps": 14,
+        "images": 32,
+        "uncached_score": (0.9, 0.01),
+        "profile_seconds": [3.0, 5.0],
+        "ten_images_seconds": [2.0, 2.0],
+        "rows": [row],
+    }
+
+
+def test_the_table_has_what_quick_gains_over_each_fora():
+    text = bench_quick.table(result())
     assert "a profile takes 1.50, 2.50 times ten uncached images" in text
     fora, own = (line.split() for line in text.splitlines()[-2:])
     assert ["FORA", "2", "0.510", "2.000", "±", "0.100"] == fora[:6]
     assert ["0.020", "±", "0.003"] == own[-3:]
+
+
+def test_the_page_sets_each_schedule_beside_the_best_fora_of_its_cost():
+    found = result()
+    (row,) = found["rows"]
+    worse = {**row["quick"][0], "drift": (0.021, 0.001)}
+    itself = {**row["quick"][0], "name": "fora-2-14-steps", "drift": row["drift"]}
+    row["quick"] += [worse, itself]
+    # As dear as FORA 2 and better: what beats FORA 2 alone does not beat FORA of that cost.
+    found["rows"].append({**row, "every": 3, "drift": (0.0115, 0.001), "quick": [worse]})
+    text = bench_quick.paragraphs(found)
+    assert "a profile took 1.50, 2.50 times" in text
+    assert "less drift in 1 of 4 cases, the same in 0, more in 3." in text
+    assert "| 2 | 0.510 | 2.000 | 1.100, **2.100**, **2.000 (FORA)** |" in text
 
 
 def test_a_mean_has_its_standard_error():

@@ -310,14 +310,13 @@ def test_fora_is_measured_first_where_it_is_hardest_to_beat():
         Measured((gap,), 0, float(np.exp(true_log_drift(plan, gap))))
         for gap in quick.probes(plan, 2.0)
     ]
-    for number, every in enumerate((6, 7)):
-        wish = quick.worth_measuring(plan, measured, 3, number)
-        expected = quick.gaps_of(presets.fora(PIXART, 14, every))
-        assert (expected, 0) == wish
-        assert expected is not None
-        measured.append(Measured(expected, 0, 0.1))
-    wish = quick.worth_measuring(plan, measured, 3, 2)
-    assert wish is not None and wish not in [(one.gaps, one.sample) for one in measured]
+    fora = [(quick.gaps_of(presets.fora(PIXART, 14, every)), 0) for every in (6, 7)]
+    wishes = quick.worth_measuring(plan, measured, 3, 0)
+    assert fora == wishes
+    measured += [Measured(gaps, sample, 0.1) for gaps, sample in wishes]
+    wishes = quick.worth_measuring(plan, measured, 3, 2)
+    assert quick.WISHES == len(set(wishes))
+    assert not set(fora) & set(wishes)
 
 
 def test_nothing_measured_is_an_error():
@@ -332,17 +331,13 @@ def test_no_schedule_is_measured_twice_on_one_sample():
         for gap in quick.probes(plan, 2.0)
     ]
     first = len(measured)
-    wish = None
-    for number in range(40):
-        wish = quick.worth_measuring(plan, measured, 3, number)
-        if wish is None:
-            break
-        gaps, sample = wish
-        drift = sum(np.exp(true_log_drift(plan, gap)) for gap in gaps)
-        measured.append(Measured(gaps, sample, float(drift)))
+    while wishes := quick.worth_measuring(plan, measured, 3, len(measured) - first):
+        assert len(measured) < 100  # there is an end of what can be learnt
+        for gaps, sample in wishes:
+            drift = sum(np.exp(true_log_drift(plan, gap)) for gap in gaps)
+            measured.append(Measured(gaps, sample, float(drift)))
     tried = [(one.gaps, one.sample) for one in measured]
     assert len(tried) == len(set(tried)) > first
-    assert wish is None  # there is an end of what can be learnt
 
 
 @given(st.integers(0, 100), st.integers(2, 40))

@@ -145,7 +145,7 @@ def test_a_profile_costs_no_more_than_it_may_and_ends_in_a_front(
     profiler = profiler_of(renderer, on_images=lambda images, what: heard.append((images, what)))
     plan, measured = profiler.profile()
     assert profiler.done <= quick.IMAGES
-    exhausted = quick.worth_measuring(plan, measured, profiler.samples, 0) is None
+    exhausted = not quick.worth_measuring(plan, measured, profiler.samples, 0)
     assert exhausted or 0.75 * quick.IMAGES < profiler.done
     assert ["uncached", "gaps", "schedules"] == list(dict.fromkeys(what for _, what in heard))
     assert sorted(images for images, _ in heard) == [images for images, _ in heard]
