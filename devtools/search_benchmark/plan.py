@@ -107,7 +107,7 @@ FULL = Plan(
     picks=8,
     checkpoints=(1 / 160, 1 / 80, 1 / 40, 1 / 20, 1 / 10, 1 / 5, 2 / 5, 1.0),
     shares={
-        "ecad+": 0.1,
+        "ecad+": 0.05,
         "paper": 0.05,
         "random": 0.05,
         "step-mask DP": 0.025,
