@@ -33,7 +33,7 @@ class ImageSource(Protocol):
 class Profile(NamedTuple):
     """What ECAD Quick Schedule measures on the first samples: see `evolution.quick`.
 
-    benefits: (n_units,) of computing each unit alone. measured: the gaps (start, length, ring) of
+    benefits: (n_units,) of computing each unit alone. measured: the gaps (start, length, fill) of
     a schedule, the sample, and the drift there.
     """
 

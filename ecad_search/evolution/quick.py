@@ -692,8 +692,8 @@ def front_of(
 ) -> Front:
     """The best schedules of `count` costs; uncached and FORA stand beside them as references.
 
-    `quality` is minus the predicted drift, and its error how far off predictions of the measured
-    gaps are.
+    `quality` is minus the predicted drift, raised by `DOUBT` where it was not measured, and its
+    error how far off predictions of the measured gaps are.
     """
     prediction = predicted(plan, measured)
 
