@@ -372,12 +372,15 @@ class Prediction:
 
     def drift(self, gaps: tuple[Gap, ...]) -> float:
         """Of a schedule with these gaps."""
+        return self.added_up(gaps) * float(np.exp(self.effects.of(gaps, self.plan.cost(gaps))))
+
+    def added_up(self, gaps: Sequence[Gap]) -> float:
+        """The same, were there nothing that adding up leaves out."""
         if not gaps:
             return 0.0
         logs = self.logs[[self.plan.index[gap] for gap in gaps]]
         logs = np.concatenate([logs, echo_features(self.plan, gaps) @ self.echo])
-        log = together(logs, self.exponent)[0]
-        return float(np.exp(log + self.effects.of(gaps, self.plan.cost(gaps))))
+        return float(np.exp(together(logs, self.exponent)[0]))
 
     def addends(self, before: int) -> Floats:
         """Of each of `plan.gaps`, (n,), one step after a gap of `before` steps (0: after none).
@@ -625,7 +628,8 @@ def start_of(plan: Plan, measured: Sequence[Measured], count: int = START) -> li
 
     At most `count`, of speed-ups that are evenly spread. None is predicted to drift farther than
     the worst of the schedules that a search compares with, for its loss is what may still be of
-    use.
+    use. All by adding up alone: a search scores what it begins with, so it need not doubt what was
+    not measured, and a choice among few measured ones would leave gaps in the front.
     """
     prediction = predicted(plan, measured)
     fora = [
@@ -633,8 +637,8 @@ def start_of(plan: Plan, measured: Sequence[Measured], count: int = START) -> li
         for every in presets.COMPARED_FORA
     ]
     known = [gaps for gaps in fora if gaps and all(gap in plan.index for gap in gaps)]
-    worst = max((prediction.drift(gaps) for gaps in known), default=np.inf)
-    choices = [choice for choice in best_choices(prediction, DOUBT) if choice.drift <= worst]
+    worst = max((prediction.added_up(gaps) for gaps in known), default=np.inf)
+    choices = [choice for choice in solve(prediction) if choice.gaps and choice.drift <= worst]
     return [
         replace(plan.schedule(choice.gaps), name=f"quick-{1 / choice.cost:.2f}x")
         for choice in by_gain(spread(choices, SPREAD))[:count]
