@@ -234,16 +234,10 @@ def mean(values: np.ndarray) -> tuple[float, float]:
 
 
 def table(result: dict[str, Any]) -> str:
-    ratios = [
-        seconds / ten
-        for seconds, ten in zip(
-            result["profile_seconds"], result["ten_images_seconds"], strict=True
-        )
-    ]
     lines = [
         f"\n{result['steps']} steps, {result['images']} held-out images, uncached score "
         f"{spoken(result['uncached_score'])}; a profile takes "
-        f"{', '.join(f'{ratio:.2f}' for ratio in ratios)} times ten uncached images",
+        f"{times_of_ten(result)} times ten uncached images",
         "schedule                    cost   drift, percent      to FORA           score            "
         "  to FORA",
     ]
@@ -262,6 +256,12 @@ def table(result: dict[str, Any]) -> str:
                 )
             )
     return "\n".join(lines)
+
+
+def times_of_ten(result: dict[str, Any]) -> str:
+    """How long each profile took, in times of ten uncached images."""
+    clocks = zip(result["profile_seconds"], result["ten_images_seconds"], strict=True)
+    return ", ".join(f"{profile / ten:.2f}" for profile, ten in clocks)
 
 
 def paragraphs(result: dict[str, Any]) -> str:
@@ -285,19 +285,13 @@ def paragraphs(result: dict[str, Any]) -> str:
             f"| {row['every']} | {row['cost']:.3f} | {100 * row['drift'][0]:.3f} "
             f"| {', '.join(shown)} |"
         )
-    ratios = (
-        f"{seconds / ten:.2f}"
-        for seconds, ten in zip(
-            result["profile_seconds"], result["ten_images_seconds"], strict=True
-        )
-    )
     cases = (
         f"less drift in {less} of {less + same + more} cases, the same in {same}, more in {more}"
     )
     return (
         f"**{result['steps']} steps**, {result['images']} held-out images; a profile took "
-        f"{', '.join(ratios)} times as long as ten uncached pictures. Beside the best FORA of no "
-        f"higher cost: {cases}.\n\n" + "\n".join(lines) + "\n"
+        f"{times_of_ten(result)} times as long as ten uncached pictures. Beside the best FORA of "
+        f"no higher cost: {cases}.\n\n" + "\n".join(lines) + "\n"
     )
 
 

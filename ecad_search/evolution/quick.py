@@ -55,7 +55,7 @@ DOUBT = 0.6  # how much more than predicted (logarithm) what was chosen unmeasur
 SAME_COST = 1.001  # costs that differ by less are equal
 COST_UNITS = 5_000  # of a whole sampling; costs of a step are rounded to these
 # A profile's work, in that of uncached images. Beginning so many short samplings takes time too: a
-# small model, of which that is a large part, needs as long as for 14 to 21.
+# small model, of which that is a large part, needs as long as for 15 to 18.
 IMAGES = 13.0
 MOST_PROBED = 3  # steps at which components are tried
 PROBING_IMAGES = 1.8  # which takes no longer than this
@@ -494,17 +494,15 @@ def worth_measuring(
     done: dict[tuple[Gap, ...], set[int]] = {}
     for one in measured:
         done.setdefault(one.gaps, set()).add(one.sample)
-    fora = [gaps_of(presets.fora(plan.architecture, plan.steps, every)) for every in TRIED_FORA]
-    known = [gaps for gaps in fora if gaps and all(gap in plan.index for gap in gaps)]
-    if untried := [(gaps, 0) for gaps in known if gaps not in done]:
+    known = [fora_gaps(plan, every) for every in TRIED_FORA]
+    if untried := [(gaps, 0) for gaps in known if gaps and gaps not in done]:
         return untried
     wishes: list[tuple[tuple[Gap, ...], int]] = []
     choices = best_choices(predicted(plan, measured))
     for turn in range(len(TARGETS)):
-        full = -(-plan.steps // TARGETS[(number + turn) % len(TARGETS)])
-        target = full * plan.full_cost + (plan.steps - full) * plan.ring_costs[0]
-        most = target / (plan.steps * plan.full_cost) * SAME_COST
-        affordable = [choice for choice in choices if choice.cost <= most]
+        every = TARGETS[(number + turn) % len(TARGETS)]
+        target = plan.cost(gaps_of(presets.fora(plan.architecture, plan.steps, every)) or ())
+        affordable = [choice for choice in choices if choice.cost <= target * SAME_COST]
         if affordable:
             best = affordable[-1]  # they fall in drift
             left = set(range(samples)) - done.get(best.gaps, set())
@@ -632,12 +630,8 @@ def start_of(plan: Plan, measured: Sequence[Measured], count: int = START) -> li
     not measured, and a choice among few measured ones would leave gaps in the front.
     """
     prediction = predicted(plan, measured)
-    fora = [
-        gaps_of(presets.fora(plan.architecture, plan.steps, every))
-        for every in presets.COMPARED_FORA
-    ]
-    known = [gaps for gaps in fora if gaps and all(gap in plan.index for gap in gaps)]
-    worst = max((prediction.added_up(gaps) for gaps in known), default=np.inf)
+    known = [fora_gaps(plan, every) for every in presets.COMPARED_FORA]
+    worst = max((prediction.added_up(gaps) for gaps in known if gaps), default=np.inf)
     choices = [choice for choice in solve(prediction) if choice.gaps and choice.drift <= worst]
     return [
         replace(plan.schedule(choice.gaps), name=f"quick-{1 / choice.cost:.2f}x")
@@ -691,6 +685,12 @@ def gaps_of(schedule: Schedule) -> tuple[Gap, ...] | None:
     )
 
 
+def fora_gaps(plan: Plan, every: int) -> tuple[Gap, ...]:
+    """The gaps of FORA of this N; none where one of them is longer than those of the plan."""
+    gaps = gaps_of(presets.fora(plan.architecture, plan.steps, every)) or ()
+    return gaps if all(gap in plan.index for gap in gaps) else ()
+
+
 def front_of(
     plan: Plan, measured: Sequence[Measured], workload: Workload, samples: int, count: int = 32
 ) -> Front:
@@ -718,8 +718,7 @@ def front_of(
     points = [point(presets.uncached(plan.architecture, plan.steps), 0.0, "uncached")]
     for every in REFERENCES:
         schedule = presets.fora(plan.architecture, plan.steps, every)
-        gaps = gaps_of(schedule)
-        if gaps and all(gap in plan.index for gap in gaps):
+        if gaps := fora_gaps(plan, every):
             points.append(point(schedule, prediction.drift(gaps), f"fora {every}"))
     for choice in thinned(best_choices(prediction, DOUBT), count):
         schedule = plan.schedule(choice.gaps)
