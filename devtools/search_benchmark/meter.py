@@ -12,7 +12,7 @@ from ecad_search.core import pareto, presets
 from ecad_search.core.architecture import Architecture, Workload
 from ecad_search.core.cost import schedule_macs, uncached_macs
 from ecad_search.core.schedule import Schedule
-from ecad_search.evolution import quick
+from ecad_search.evolution import quick, racing
 
 from .images import ImageSource
 
@@ -23,16 +23,17 @@ class BudgetSpent(Exception):
 
 @dataclass(frozen=True)
 class Scored:
-    """A schedule scored on every calibration sample.
+    """A schedule scored on enough calibration samples.
 
-    `cost` is its MACs as a share of the uncached run's, `loss` the mean difference of its scores to
-    the uncached run's (positive is worse), `images` how many the arm had asked for by then.
+    `cost` is its MACs as a share of the uncached run's, `loss` what its scores lose of the uncached
+    run's (positive is worse; the mean, but for an arm with caution) over the `samples` that it had
+    by then.
     """
 
     schedule: Schedule
     cost: float
     loss: float
-    images: int
+    samples: int
 
 
 class Meter:
@@ -60,12 +61,16 @@ class Meter:
         self.workload = workload
         self.budget = budget
         self.n_samples = len(prompts.samples)
+        self.enough = self.n_samples  # samples that put a schedule on an arm's front
+        self.caution = 0.0  # of the arm, see racing.losses_of
         self.uncached = presets.uncached(architecture, steps)
         self.images = 0
         self._total = uncached_macs(architecture, steps, workload).total
         self._scores: dict[str, dict[int, float]] = {}
         self._at_hand: set[tuple[str, int]] = set()
-        self._finished: dict[str, tuple[Schedule, int]] = {}  # with the images counted by then
+        self._schedules: dict[str, Schedule] = {}
+        # Of each schedule how many samples it had, and after how many images in all.
+        self._course: dict[str, list[tuple[int, int]]] = {}
 
     def cost(self, schedule: Schedule) -> float:
         """Of a schedule of any number of steps, relative to the uncached run of all steps."""
@@ -78,8 +83,8 @@ class Meter:
         values = self.source.scores(schedule, self.prompts, indices)
         known = self._scores.setdefault(schedule.key, {})
         known.update(zip(indices, values, strict=True))
-        if len(known) == self.n_samples:
-            self._finished.setdefault(schedule.key, (schedule, self.images))
+        self._schedules[schedule.key] = schedule
+        self._course.setdefault(schedule.key, []).append((len(known), self.images))
         return values
 
     def drifts(self, schedule: Schedule, samples: Sequence[int]) -> list[float]:
@@ -106,15 +111,20 @@ class Meter:
         self.images += images
 
     def scored(self, images: int | None = None) -> list[Scored]:
-        """Every schedule scored in full when `images` images had been spent (None: by now)."""
+        """Every schedule that had `enough` samples when `images` were spent (None: by now)."""
         uncached = self._scores.get(self.uncached.key, {})
-        if len(uncached) < self.n_samples:
-            return []
         found = []
-        for key, (schedule, spent) in self._finished.items():
-            if images is None or spent <= images:
-                losses = [uncached[i] - score for i, score in self._scores[key].items()]
-                found.append(Scored(schedule, self.cost(schedule), float(np.mean(losses)), spent))
+        for key, schedule in self._schedules.items():
+            samples = max(
+                (n for n, spent in self._course[key] if images is None or spent <= images),
+                default=0,
+            )
+            # In the order of asking, which is the same for every schedule.
+            first = list(self._scores[key].items())[:samples]
+            if samples >= self.enough and all(i in uncached for i, _ in first):
+                differences = np.array([[score - uncached[i] for i, score in first]])
+                loss = float(racing.losses_of(differences, self.caution)[0])
+                found.append(Scored(schedule, self.cost(schedule), loss, samples))
         return found
 
     def front(self, images: int | None = None) -> list[Scored]:

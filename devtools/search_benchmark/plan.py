@@ -13,6 +13,7 @@ from ecad_search.calibration import CalibrationPrompts, builtin_prompts
 
 POPULATION = 24  # of the official settings
 STEPS = 14  # at 20 the demo model loses next to nothing under FORA 4, so every arm looks alike
+CONFIRMED = 24  # samples that a schedule on the front of ecad+ has at least
 WORST_LOSS = 0.1  # the reference point: a clean picture scores about 1, so this is a tenth of it
 # Noise seeds: those of run s start at s million, those of the held-out samples far above.
 SEEDS_APART = 1_000_000
@@ -25,7 +26,8 @@ class Plan:
 
     seeds: runs of every arm; each has calibration prompts and noise of its own, the same for all
         arms.
-    samples: calibration images per candidate (the paper: 1,000).
+    samples: calibration images per candidate (the paper: 1,000). ecad+ confirms its front with
+        further seeds of the same prompts, see `seeds_to_confirm`.
     generations: of the official settings, the initial population included; with `samples` this is
         the official arm's budget, 24 * samples * generations images.
     heldout: held-out captions, each with `heldout_seeds` noise seeds.
@@ -57,13 +59,18 @@ class Plan:
         """The checkpoints, in whole images that are no more than their share."""
         return [math.floor(share * self.budget + 1e-9) for share in self.checkpoints]
 
-    def calibration(self, seed: int) -> CalibrationPrompts:
-        """What every arm of run `seed` searches on."""
+    @property
+    def seeds_to_confirm(self) -> int:
+        """How many times `samples` a front is confirmed on, each time with other noise seeds."""
+        return max(1, math.ceil(CONFIRMED / self.samples))
+
+    def calibration(self, seed: int, times: int = 1) -> CalibrationPrompts:
+        """What every arm of run `seed` searches on; `times` as many noise seeds of its prompts."""
         texts = builtin_prompts("emoji-calibration")
         rounds = -(-self.samples // len(texts))
         if self.samples % rounds:
             raise ValueError(f"{self.samples} samples are not {rounds} seeds of whole prompts.")
-        prompts = CalibrationPrompts(texts, rounds, SEEDS_APART * seed, "emoji-calibration")
+        prompts = CalibrationPrompts(texts, rounds * times, SEEDS_APART * seed, "emoji-calibration")
         return prompts.drawn(self.samples // rounds, seed=seed)
 
     def heldout_samples(self) -> CalibrationPrompts:
@@ -93,7 +100,15 @@ class Plan:
         return hashlib.sha256(json.dumps(self.course, sort_keys=True).encode()).hexdigest()[:8]
 
 
-ABLATIONS = ("surrogate", "racing", "profile", "its start", "structured moves")
+ABLATIONS = (
+    "surrogate",
+    "racing",
+    "confirming",
+    "caution",
+    "profile",
+    "its start",
+    "structured moves",
+)
 
 # The official number of generations for a population of 24 (FLUX's); the images of a candidate are
 # as many as six hours on two cores allow.

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ecad_search.evolution.settings import usual_trial
+
 from .arms import ARMS, ECAD, OFFICIAL, PAPER
 from .heldout import share_dominated
 from .plan import POPULATION, WORST_LOSS, Plan
@@ -306,23 +308,35 @@ def method(plan: Plan, machine: Mapping[str, Any]) -> str:
             f"- Machine: {machine.get('device', '?')}, torch {machine.get('torch', '?')}, "
             f"pymoo {machine.get('pymoo', '?')}.",
             f"- Seeds: {plan.seeds}. Each has {plan.samples} calibration images per candidate (the "
-            "paper: 1,000), prompts and noise of its own, the same for every arm.",
+            "paper: 1,000), prompts and noise of its own, the same for every arm. "
+            + trial_text(plan),
             f"- The official arm has {plan.generations} generations of {POPULATION}: "
             f"{plan.budget:,} images, the uncached ones included (the paper: 250 to 550 "
             "generations).",
             "- Every image that an arm asks for counts, also where another arm has rendered the "
             "same one before. The held-out images do not count.",
             "- At a checkpoint an arm's front is that of all schedules it has scored on every "
-            f"calibration sample so far. At most {plan.picks} of them are taken, one after the "
-            "other that adds most to the hypervolume by calibration scores, and scored on "
-            f"{plan.heldout * plan.heldout_seeds} held-out samples ({plan.heldout} captions that "
-            f"neither a search nor the model's training saw, noise seeds for each: "
+            f"calibration sample so far (ecad+: tried). At most {plan.picks} of them are taken, "
+            "one after the other that adds most to the hypervolume by calibration scores, and "
+            f"scored on {plan.heldout * plan.heldout_seeds} held-out samples ({plan.heldout} "
+            f"captions that neither a search nor the model's training saw, noise seeds for each: "
             f"{plan.heldout_seeds}), the same for all arms and seeds.",
             "- Loss is the mean difference of the scores to the uncached run's of the same prompt "
             "and noise; cost is MACs, attention included, as a share of the uncached run's. The "
             f"reference point is cost 1 and loss {WORST_LOSS:g} (a clean picture scores about 1); "
             "the hypervolume is given as a share of the rectangle between it and (0, 0).",
         ]
+    )
+
+
+def trial_text(plan: Plan) -> str:
+    times, samples = plan.seeds_to_confirm, plan.seeds_to_confirm * plan.samples
+    more = (
+        f"{times} noise seeds of each prompt, {samples} samples" if times > 1 else "the same ones"
+    )
+    return (
+        f"ecad+ has {more}: it tries candidates on {usual_trial(samples) or samples} of them and "
+        "confirms on all what is on its front."
     )
 
 

@@ -99,15 +99,16 @@ def run(
     if others is None:
         others = sorted(folder.glob("*.images.jsonl"))
     source = RememberedImages(subject.source, images_path(folder, arm, seed), others)
+    way = arm_named(arm)
     meter = Meter(
         source,
-        plan.calibration(seed),
+        plan.calibration(seed, plan.seeds_to_confirm if way.confirms else 1),
         subject.architecture,
         plan.steps,
         subject.workload,
         plan.budget_of(arm),
     )
-    arm_named(arm).finish(meter, seed)
+    way.finish(meter, seed)
     checkpoints = heldout.curve(
         meter,
         plan.images_at(),

@@ -45,10 +45,11 @@ class FrontPoint:
     `quality` is the mean difference of the scores to the uncached run on the same prompts and
     seeds (0 is as good as uncached, higher is better) and `quality_stderr` its standard error;
     `mean_score` is the raw mean. A search with several scorers has these of the first, and those of
-    the others in `more_qualities`; each is an objective of its own. `is_reference` marks hand-made
-    schedules shown for comparison. `cache_bytes` is the most its stored values take at once for one
-    picture, None if unknown. What is not `within_limits` takes more than the search allowed: it is
-    shown, but never a member.
+    the others in `more_qualities`; each is an objective of its own. `losses`, one of each scorer,
+    decide who beats whom where that is not the qualities alone: see `evolution.racing.losses_of`.
+    `is_reference` marks hand-made schedules shown for comparison. `cache_bytes` is the most its
+    stored values take at once for one picture, None if unknown. What is not `within_limits` takes
+    more than the search allowed: it is shown, but never a member.
     """
 
     schedule: Schedule
@@ -63,6 +64,12 @@ class FrontPoint:
     relative_macs: float | None = None
     seconds: float | None = None
     more_qualities: tuple[Quality, ...] = ()
+    losses: tuple[float, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[float, ...]:
+        """What the front is about, all the less the better: cost, and the loss by every scorer."""
+        return self.cost, *(self.losses or (-quality for quality in self.qualities))
 
     @property
     def qualities(self) -> tuple[float, ...]:
@@ -71,11 +78,13 @@ class FrontPoint:
 
     def by_scorer(self, number: int) -> FrontPoint:
         """As one scorer sees it, counted from 0."""
+        losses = self.losses[number : number + 1]
         if number == 0:
-            return replace(self, more_qualities=())
+            return replace(self, more_qualities=(), losses=losses)
         own = self.more_qualities[number - 1]
         return replace(
             self,
+            losses=losses,
             quality=own.mean,
             quality_stderr=own.stderr,
             mean_score=own.mean_score,
@@ -131,7 +140,7 @@ class Front:
             known = unique.get(point.schedule.key)
             if known is None or (point.is_reference and not known.is_reference):
                 unique[point.schedule.key] = point
-        ordered = sorted(unique.values(), key=lambda p: (p.cost, *_losses(p), p.schedule.key))
+        ordered = sorted(unique.values(), key=lambda p: (*p.objectives, p.schedule.key))
         kept = set(_front_of(ordered))
         return cls(
             tuple(p for i, p in enumerate(ordered) if i in kept or p.is_reference),
@@ -203,7 +212,7 @@ class Front:
             # No bend to find: the cheapest is what caching is for.
             return min(choices, key=lambda p: p.cost)
         cost = np.array([p.cost for p in choices])
-        loss = -np.array([p.qualities for p in choices])
+        loss = np.array([p.objectives[1:] for p in choices])
         x = (cost - cost.min()) / max(float(np.ptp(cost)), 1e-12)
         y = (loss - loss.min(axis=0)) / np.maximum(np.ptp(loss, axis=0), 1e-12)
         return choices[int(np.argmin(x + y.max(axis=1)))]
@@ -237,12 +246,13 @@ class Front:
         return self.pick_knee()
 
     def _worth(self, point: FrontPoint) -> float:
-        """The quality; of several the worst, each in its range over the front."""
-        if not point.more_qualities:
-            return point.quality
-        found = np.array([p.qualities for p in self._choices()])
+        """Minus the loss; of several scorers the worst, each in its range over the front."""
+        own = np.array(point.objectives[1:])
+        if len(own) == 1:
+            return -float(own[0])
+        found = np.array([p.objectives[1:] for p in self._choices()])
         ranges = np.maximum(np.ptp(found, axis=0), 1e-12)
-        return float(((np.array(point.qualities) - found.max(axis=0)) / ranges).min())
+        return float(((found.min(axis=0) - own) / ranges).min())
 
     def _choices(self) -> Sequence[FrontPoint]:
         if not self.members:
@@ -339,14 +349,8 @@ def _front_of(points: Sequence[FrontPoint]) -> list[int]:
     allowed = [i for i, point in enumerate(points) if point.within_limits]
     if not allowed:
         return []
-    kept = pareto.front_indices(
-        [[points[i].cost, *(-quality for quality in points[i].qualities)] for i in allowed]
-    )
+    kept = pareto.front_indices([points[i].objectives for i in allowed])
     return [allowed[i] for i in kept]
-
-
-def _losses(point: FrontPoint) -> list[float]:
-    return [-quality for quality in point.qualities]
 
 
 def _extras(point: FrontPoint) -> dict[str, Any]:
@@ -364,6 +368,8 @@ def _extras(point: FrontPoint) -> dict[str, Any]:
             dict(zip(NUMBERS[1:], astuple(quality), strict=True))
             for quality in point.more_qualities
         ]
+    if point.losses:
+        found["losses"] = list(point.losses)
     return found
 
 
@@ -431,6 +437,17 @@ def _point(entry: Any, source: str) -> FrontPoint:
                     "Export the front again."
                 )
             numbers[name] = float(value)
+    more = _more_qualities(entry.get("more_qualities", []), source)
+    losses = entry.get("losses", [])
+    if (
+        not isinstance(losses, list)
+        or not all(map(is_number, losses))
+        or len(losses) not in (0, 1 + len(more))
+    ):
+        raise ScheduleError(
+            f"Field 'losses' of {source} is {losses!r:.60}, expected {1 + len(more)} finite "
+            "numbers. Export the front again."
+        )
     schedule = schedule_json.loads(json.dumps(entry.get("schedule")), source=f"{source}, schedule")
     return FrontPoint(
         schedule=schedule,
@@ -438,6 +455,7 @@ def _point(entry: Any, source: str) -> FrontPoint:
         is_reference=is_reference,
         cache_bytes=stored,
         within_limits=within,
-        more_qualities=_more_qualities(entry.get("more_qualities", []), source),
+        more_qualities=more,
+        losses=tuple(map(float, losses)),
         **numbers,
     )

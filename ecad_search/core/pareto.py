@@ -26,20 +26,25 @@ def _checked(points: npt.ArrayLike) -> Points:
     return array
 
 
-def _domination_matrix(points: Points) -> npt.NDArray[np.bool_]:
-    """(n, n); entry [i, j] is True when i dominates j."""
-    nowhere_worse = np.ones((len(points), len(points)), dtype=bool)
+def _domination_matrix(points: Points, others: Points) -> npt.NDArray[np.bool_]:
+    """(n, k); entry [i, j] is True when point i dominates other j."""
+    nowhere_worse = np.ones((len(points), len(others)), dtype=bool)
     somewhere_better = np.zeros_like(nowhere_worse)
-    for objective in points.T:
-        nowhere_worse &= objective[:, None] <= objective[None, :]
-        somewhere_better |= objective[:, None] < objective[None, :]
+    for own, other in zip(points.T, others.T, strict=True):
+        nowhere_worse &= own[:, None] <= other[None, :]
+        somewhere_better |= own[:, None] < other[None, :]
     return nowhere_worse & somewhere_better
+
+
+def dominated_by(points: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """(n,): whether one of `others`, (k, m), dominates each of `points`, (n, m)."""
+    return np.asarray(_domination_matrix(_checked(others), _checked(points)).any(axis=0))
 
 
 def non_dominated_ranks(points: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """(n,) ranks: 0 for points nothing dominates, 1 for those only rank 0 dominates, and so on."""
     array = _checked(points)
-    dominators = _domination_matrix(array)
+    dominators = _domination_matrix(array, array)
     remaining = dominators.sum(axis=0)
     ranks = np.full(len(array), -1, dtype=np.int64)
     rank = 0
@@ -55,7 +60,7 @@ def front_indices(points: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Indices, ascending, of the points nothing dominates; equal points are all kept."""
     array = _checked(points)
     if array.shape[1] != 2:
-        return np.flatnonzero(~_domination_matrix(array).any(axis=0)).astype(np.int64)
+        return np.flatnonzero(~_domination_matrix(array, array).any(axis=0)).astype(np.int64)
     # Two objectives: one sweep in the order of the first, so a long archive stays cheap.
     order = np.lexsort((array[:, 1], array[:, 0]))
     kept: list[int] = []

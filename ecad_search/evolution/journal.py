@@ -19,6 +19,7 @@ from typing import Any
 from ..errors import JournalError, StorageError
 from ..json_files import parsed, printable
 from .lock import LockFile
+from .settings import SearchSettings
 
 FORMAT = "ecad-journal"
 VERSION = 1
@@ -169,6 +170,10 @@ class Journal:
                 f"'{self.path}' belongs to another search: {'; '.join(named)}. "
                 "Use another journal file, or the same settings to resume."
             )
+
+    def was_begun_with(self, settings: SearchSettings) -> bool:
+        """Whether a search of the same course began it; False where none has begun."""
+        return self.header is not None and self.header.get("settings_hash") == settings.hash
 
     def append(self, record: Mapping[str, Any], *, seconds: float | None = None) -> None:
         """Add one record; it is on the disk when this returns."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..json_files import is_count, is_number
 
-MORE, DROPPED, SCORED = "more", "dropped", "scored"  # verdicts
+# Verdicts: to be rendered further, out of the race, waiting with some samples, done with all.
+MORE, DROPPED, TRIED, SCORED = "more", "dropped", "tried", "scored"
 MOST_IMAGES = 10**12
 HEX = re.compile(r"(?:[0-9a-f]{2})*")
 
@@ -30,6 +31,10 @@ def check(record: Mapping[str, Any], n_samples: int) -> None:
             _require("name", candidate, _is_name, optional=True)
             _require("reference", candidate, _is_bool, optional=True)
             _require("cache_bytes", candidate, is_count, optional=True)
+    elif "confirm" in record:
+        keys = record["confirm"]
+        if not isinstance(keys, list) or not keys or not all(map(_is_text, keys)):
+            raise ValueError(f"'confirm' is {keys!r:.80}")
     elif "start" in record:
         _require("images", record, _is_images)
         for schedule in _objects("start", record):
@@ -59,7 +64,7 @@ def _check_answer(record: Mapping[str, Any], n_samples: int) -> None:
         if len(scores) != stop - start:
             raise ValueError(f"{len(scores)} scores for samples {start} to {stop - 1}")
     verdict = record.get("verdict")
-    if verdict != SCORED if stop == n_samples else verdict not in (MORE, DROPPED):
+    if verdict != SCORED if stop == n_samples else verdict not in (MORE, DROPPED, TRIED):
         raise ValueError(f"'verdict' is {verdict!r:.80} after {stop} of {n_samples} samples")
 
 

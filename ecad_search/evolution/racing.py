@@ -19,6 +19,17 @@ Floats = npt.NDArray[np.float64]
 PRIOR_SAMPLES = 6.0  # how much the usual spread counts beside a candidate's own
 
 
+def losses_of(differences: Floats, caution: float) -> Floats:
+    """(scorers,) losses of (scorers, samples) differences of scores to the uncached run's.
+
+    The mean fall, and as far as `caution` goes (0 to 1) the root mean square of the differences,
+    which is the same where all samples fall alike. Scores that move up by chance on a few prompts
+    move down on others: what changes pictures without lowering their scores is not free.
+    """
+    fall = -differences.mean(axis=1)
+    return (1 - caution) * fall + caution * np.sqrt((differences**2).mean(axis=1))
+
+
 def next_block(done: int, n_samples: int, *, first_block: int, racing: bool) -> tuple[int, ...]:
     """The samples to render next: a first block, then as many again as there are, then the rest.
 

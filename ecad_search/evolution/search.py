@@ -24,7 +24,7 @@ from ..errors import JournalError, ScorerError, SearchError
 from ..json_files import is_number, printable
 from . import nsga2, proposals, racing, seeding
 from .journal import Journal
-from .journal_records import DROPPED, MORE, SCORED, check
+from .journal_records import DROPPED, MORE, SCORED, TRIED, check
 from .memory import MIB, CacheLimit, CacheMemory
 from .operators import Grid
 from .proposals import Proposal
@@ -73,23 +73,25 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class _Paired:
-    """What a candidate loses by each scorer: mean and variance of the differences to uncached.
+    """What a candidate loses by each scorer, and the differences to uncached: mean and variance.
 
     Kept, for every candidate is compared with all others again and again.
     """
 
     losses: Floats  # (scorers,)
+    means: Floats  # (scorers,)
     variances: Floats  # (scorers,)
 
     @classmethod
-    def of(cls, scores: Floats, uncached: Floats) -> _Paired:
+    def of(cls, scores: Floats, uncached: Floats, caution: float) -> _Paired:
         """Of (scorers, n) scores and those of the uncached run, n or more; else ValueError."""
         if scores.shape[1] > uncached.shape[1]:
             raise ValueError(f"{scores.shape[1]} samples of which {uncached.shape[1]} are uncached")
         differences = scores - uncached[:, : scores.shape[1]]
         alone = scores.shape[1] == 1
         return cls(
-            -differences.mean(axis=1),
+            racing.losses_of(differences, caution),
+            differences.mean(axis=1),
             np.zeros(len(scores)) if alone else differences.var(axis=1, ddof=1),
         )
 
@@ -119,11 +121,17 @@ class _Entry:
 
     @property
     def is_open(self) -> bool:
-        return not self.failed and self.verdict not in (DROPPED, SCORED)
+        return not self.failed and self.verdict not in (DROPPED, TRIED, SCORED)
 
     @property
     def is_scored(self) -> bool:
+        """On all samples."""
         return not self.failed and self.verdict == SCORED
+
+    @property
+    def is_tried(self) -> bool:
+        """On enough samples to wait for the others until it is on the front."""
+        return not self.failed and self.verdict == TRIED
 
 
 @dataclass(eq=False)
@@ -173,6 +181,7 @@ class Search:
         self.journal = journal
         self._seeds = [Seed(self._fitted(schedule), "given") for schedule in seeds]
         self._check_size()
+        self._trial = min(settings.tried_on or n_samples, n_samples)
         self._memory = memory
         self._limit = self._cache_limit()
         self._grid = Grid.of(architecture)
@@ -319,11 +328,17 @@ class Search:
             return True
         if any(self._may_work_on(entry) for entry in self._entries.values() if entry.is_open):
             return False
+        if self._unconfirmed():
+            return False
         return self._exhausted or not self._has_room_for_new or not self._may_breed
 
     @property
     def front(self) -> Front:
-        """The front of the candidates scored on all samples, with the references beside it."""
+        """The front of the candidates, with the references beside it.
+
+        All are scored on every sample, unless settings.tried_on lets them wait for that: then each
+        point says on how many.
+        """
         if self._front is None:
             self._front = Front.of(
                 map(self._point, self._kept),
@@ -469,6 +484,9 @@ class Search:
         if "start" in record:
             self._begin_start(record)
             return
+        if "confirm" in record:
+            self._begin_confirming(record)
+            return
         entry = self._entries[record["key"]]
         start, stop = record["samples"]
         if start != entry.done or not entry.is_open:
@@ -482,9 +500,9 @@ class Search:
             raise ValueError(f"scores of the shape {found.shape} for samples {start} to {stop - 1}")
         entry.scores = np.hstack([entry.scores, found])
         entry.verdict = record["verdict"]
-        entry.paired = _Paired.of(entry.scores, self._uncached.scores)
-        if entry.is_scored:
-            self._keep(entry)
+        entry.paired = _Paired.of(entry.scores, self._uncached.scores, self.settings.caution)
+        entry.point = None
+        self._keep(entry)
 
     @staticmethod
     def _scores_of(answer: Mapping[str, Any]) -> Floats:
@@ -499,6 +517,13 @@ class Search:
             Seed(Schedule(self.architecture, self._genome(f["bits"]), name=f["name"]), "profile")
             for f in record["start"]
         ]
+
+    def _begin_confirming(self, record: dict[str, Any]) -> None:
+        self._members = [self._entries[key] for key in record["confirm"]]
+        for entry in self._members:
+            if not entry.is_tried:
+                raise ValueError(f"candidate {entry.candidate.key} does not wait for samples")
+            entry.verdict = MORE
 
     def _genome(self, packed: str) -> npt.NDArray[np.bool_]:
         shape = (self.steps, self.architecture.n_cells)
@@ -586,7 +611,7 @@ class Search:
             return None
         samples = racing.next_block(
             entry.done,
-            self.n_samples,
+            self._trial if entry.done < self._trial else self.n_samples,
             first_block=self.settings.first_block,
             racing=self._is_racing and entry is not self._uncached,
         )
@@ -655,11 +680,13 @@ class Search:
 
     @property
     def _has_room_for_new(self) -> bool:
-        reserved = sum(
-            self.n_samples - entry.done
+        begun = [
+            entry
             for entry in self._entries.values()
             if entry.is_open and (entry.done or self._is_out(entry))
-        )
+        ]
+        waiting = self._waiting_on_front()
+        reserved = sum(self.n_samples - entry.done for entry in [*begun, *waiting])
         return self._images + reserved + self.n_samples <= self.settings.images
 
     @property
@@ -715,7 +742,7 @@ class Search:
         rivals = [
             (rival.cost, rival.scores)
             for rival in self._entries.values()
-            if rival.is_scored and rival.allowed
+            if rival.is_scored and rival.allowed and self._loses_no_more(rival, scores)
         ]
         dominated = racing.is_dominated(
             scores,
@@ -724,7 +751,19 @@ class Search:
             confidence=self.settings.confidence,
             usual_variances=usual,
         )
-        return DROPPED if dominated else MORE
+        if dominated:
+            return DROPPED
+        return TRIED if done == self._trial else MORE
+
+    def _loses_no_more(self, rival: _Entry, scores: Floats) -> bool:
+        """Than (scorers, n) scores, on these samples. Without caution leads in score say that."""
+        caution = self.settings.caution
+        if not caution:
+            return True
+        uncached = self._uncached.scores[:, : scores.shape[1]]
+        losses = racing.losses_of(scores - uncached, caution)
+        its = racing.losses_of(rival.scores[:, : scores.shape[1]] - uncached, caution)
+        return bool((its <= losses).all())
 
     # --- what was learnt -------------------------------------------------------------------------
 
@@ -732,23 +771,59 @@ class Search:
         assert entry.paired is not None, "only candidates with scores are compared"
         return entry.paired
 
-    def _keep(self, entry: _Entry) -> None:
-        """Take a scored candidate into `_kept`: all that can be on the front, and the references.
+    def _is_ranked(self, entry: _Entry) -> bool:
+        """Whether it has the samples that tell where it stands, and is not out of the race."""
+        return not entry.failed and entry.verdict != DROPPED and entry.done >= self._trial
 
-        What is beaten once stays beaten, so the others need no second look.
+    def _keep(self, entry: _Entry) -> None:
+        """Take what `entry` is now into `_kept`: all that can be on the front, and the references.
+
+        What is beaten by a candidate that has all samples stays beaten, so it needs no second look;
+        what is beaten by others waits, for they may turn out to be worse.
         """
-        entries = [*self._kept, entry]
+        entries = [e for e in self._kept if e is not entry]
+        if self._is_ranked(entry):
+            entries.append(entry)
         free = [e for e in entries if e.allowed]
-        best = pareto.front_indices([self._objectives(e) for e in free]) if free else []
-        undominated = {id(free[i]) for i in best}
-        self._kept = [e for e in entries if e.is_reference or not e.allowed or id(e) in undominated]
+        final = [self._objectives(e) for e in free if e.is_scored]
+        out: set[int] = set()
+        if final:
+            beaten = pareto.dominated_by([self._objectives(e) for e in free], final)
+            out = {id(free[i]) for i in np.flatnonzero(beaten)}
+        self._kept = [e for e in entries if e.is_reference or id(e) not in out]
         self._watch_growth()
+
+    def _waiting_on_front(self) -> list[_Entry]:
+        """What is on the front without having all samples.
+
+        Most of these are there by luck: of many that were tried, the front takes the luckiest.
+        """
+        if self._trial == self.n_samples:
+            return []
+        ranked = [e for e in self._kept if e.allowed]
+        if not ranked:
+            return []
+        best = pareto.front_indices([self._objectives(e) for e in ranked])
+        return [ranked[i] for i in best if ranked[i].is_tried]
+
+    def _unconfirmed(self) -> list[_Entry]:
+        """Those of them that may be of use, as many as the budget has room for."""
+        limits = self._useful_losses()
+        left = self.settings.images - self._images
+        found = []
+        for entry in self._waiting_on_front():
+            missing = self.n_samples - entry.done
+            if missing <= left and (self._paired(entry).losses <= limits).all():
+                found.append(entry)
+                left -= missing
+        return found
 
     def _watch_growth(self) -> None:
         """Note when the front last grew; only once every hand-made schedule is in."""
         if self.settings.patience is None or self._generation < 1:
             return
-        points = np.array([self._objectives(entry) for entry in self._kept if entry.allowed])
+        known = [entry for entry in self._kept if entry.allowed and entry.is_scored]
+        points = np.array([self._objectives(entry) for entry in known])
         limits = self._useful_losses()
         limits = np.where(np.isinf(limits), points[:, 1:].max(axis=0) + 1e-9, limits)
         area = sum(
@@ -789,7 +864,7 @@ class Search:
         spreads = [
             entry.paired.variances
             for entry in self._entries.values()
-            if entry.paired is not None and entry.is_scored and entry is not self._uncached
+            if entry.paired is not None and self._is_ranked(entry) and entry is not self._uncached
         ]
         if not spreads:
             return [None] * self.n_scorers
@@ -803,9 +878,9 @@ class Search:
     def _point_of(self, entry: _Entry) -> FrontPoint:
         paired = self._paired(entry)
         qualities = [
-            Quality(-loss, math.sqrt(variance / entry.done), float(raw.mean()))
-            for loss, variance, raw in zip(
-                paired.losses.tolist(), paired.variances.tolist(), entry.scores, strict=True
+            Quality(mean, math.sqrt(variance / entry.done), float(raw.mean()))
+            for mean, variance, raw in zip(
+                paired.means.tolist(), paired.variances.tolist(), entry.scores, strict=True
             )
         ]
         first = qualities[0]
@@ -817,7 +892,7 @@ class Search:
                         "name": "quality",
                         "value": quality.mean,
                         "stderr": quality.stderr,
-                        "samples": self.n_samples,
+                        "samples": entry.done,
                     }
                     for quality in qualities
                 ),
@@ -839,6 +914,7 @@ class Search:
             samples=entry.done,
             mean_score=first.mean_score,
             more_qualities=tuple(qualities[1:]),
+            losses=tuple(paired.losses.tolist()) if self.settings.caution else (),
             is_reference=entry.is_reference,
             cache_bytes=entry.cache_bytes,
             within_limits=entry.allowed,
@@ -880,7 +956,12 @@ class Search:
     # --- generations -----------------------------------------------------------------------------
 
     def _breed(self) -> None:
-        """Write down the next generation and make it the current one."""
+        """Write down what comes next: what the front holds without all samples, or a generation."""
+        if waiting := self._unconfirmed():
+            record = {"confirm": [entry.candidate.key for entry in waiting]}
+            self.journal.append(record)
+            self._apply(record)
+            return
         number = self._generation + 1
         rng = np.random.default_rng([self.settings.seed, number])
         made = self._next_generation(number, rng)
@@ -1016,7 +1097,7 @@ class Search:
 
     def _guided_generation(self, size: int, rng: np.random.Generator) -> list[Proposal]:
         useful_losses = self._useful_losses()
-        scored = [e for e in self._entries.values() if e.is_scored and e.allowed]
+        scored = [e for e in self._entries.values() if self._is_ranked(e) and e.allowed]
         useful = [e for e in scored if (self._paired(e).losses <= useful_losses).all()]
         scored = useful if len(useful) > 1 else scored
         # From here on losses are saturated, those of the models too.

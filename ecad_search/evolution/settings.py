@@ -15,12 +15,14 @@ from ..json_files import printable
 
 MODES = ("ecad+", "paper", "random")
 COSTS = ("macs", "seconds")
+LEAST_TRIAL = 8  # samples
+USUAL_CAUTION = 0.5  # of new searches; chosen by fronts of some prompts judged on others
 LARGEST_JOB = 32  # samples; an interrupted job is lost, so none may be long
 
 # Budgets end a search but do not change its course: a finished one goes on when they are raised.
 BUDGETS = ("images", "minutes", "generations", "patience")
 # Settings that came later: a journal holds them only where they are chosen, so older ones go on.
-LATER = ("cost", "largest_cache_mib")
+LATER = ("cost", "largest_cache_mib", "tried_on", "caution")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,10 @@ class SearchSettings:
     population: how many may breed; None is the mode's own (paper: 72, FLUX 24; ecad+: 24).
     offspring: new candidates per generation; None is the mode's own (paper: as many as breed).
     first_block: samples a new candidate gets before it is first judged (ecad+).
+    tried_on: samples that say whether a candidate comes near the front; only what is on it gets
+        the others (ecad+). None gives all of them to whatever is not dropped. See `usual_trial`.
+    caution: from 0 to 1, how much a loss is how far scores move either way instead of how far they
+        fall (ecad+). See `losses_of`.
     confidence: how sure the judge must be that a candidate is dominated to drop it (ecad+).
     heat: candidates that race at a time; more of them keep more workers busy, but fewer rivals are
         known when one is judged.
@@ -61,6 +67,8 @@ class SearchSettings:
     mutation_probability: float = 0.05
     cost: str = "macs"
     largest_cache_mib: int | None = None
+    tried_on: int | None = None
+    caution: float = 0.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -85,11 +93,13 @@ class SearchSettings:
             ("population", 4, 10_000),
             ("offspring", 1, 10_000),
             ("largest_cache_mib", 1, 10**9),
+            ("tried_on", 2, 10**9),
         ):
             if getattr(self, name) is not None:
                 _require_whole(name, getattr(self, name), lowest, largest)
         for name, lowest, largest in (
             ("confidence", 0.5, 1.0),
+            ("caution", 0.0, 1.0),
             ("crossover_probability", 0.0, 1.0),
             ("mutation_probability", 0.0, 1.0),
         ):
@@ -147,6 +157,12 @@ class SearchSettings:
                 f"{', '.join(sorted(known))}."
             )
         return cls(**document)
+
+
+def usual_trial(n_samples: int) -> int | None:
+    """`tried_on` for so many calibration samples: a quarter; None where that says too little."""
+    trial = max(LEAST_TRIAL, n_samples // 4)
+    return trial if 2 * trial <= n_samples else None
 
 
 def _require_whole(name: str, value: Any, lowest: int, largest: int) -> None:

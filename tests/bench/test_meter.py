@@ -62,9 +62,24 @@ def test_a_front_holds_what_was_scored_in_full_by_then(meter):
         point.schedule.key for point in counted.scored()
     }
     counted.scores(fora(counted, 3), [2, 3])
-    assert [4, 8, 12] == [point.images for point in counted.scored()]
+    assert [4, 4, 4] == [point.samples for point in counted.scored()]
     assert 2 == len(counted.scored(images=11))
     assert [] == counted.scored(images=3)
+
+
+def test_a_schedule_stands_where_the_samples_it_had_by_then_put_it(meter):
+    counted = meter()
+    counted.enough = 2
+    uncached = counted.scores(counted.uncached)
+    first = counted.scores(fora(counted, 2), [0, 1])
+    then = counted.scores(fora(counted, 2), [2, 3])
+    losses = [
+        {point.schedule.key: (point.samples, point.loss) for point in counted.scored(images)}
+        for images in (6, 8)
+    ]
+    key = fora(counted, 2).key
+    assert (2, pytest.approx(np.mean(np.subtract(uncached[:2], first)))) == losses[0][key]
+    assert (4, pytest.approx(np.mean(np.subtract(uncached, first + then)))) == losses[1][key]
 
 
 def test_costs_and_losses_are_relative_to_the_uncached_run(meter):

@@ -141,6 +141,9 @@ def test_a_broken_file_is_one_sentence(front, change, sentence):
         ("within_limits", "yes"),
         ("seconds", 0),
         ("relative_macs", "few"),
+        ("losses", 0.1),
+        ("losses", ["none"]),
+        ("losses", [0.1, 0.2]),
     ],
 )
 def test_a_broken_point_is_named(front, field, value):
@@ -191,6 +194,17 @@ def test_what_is_beyond_a_limit_dominates_nothing_and_is_never_picked():
     assert -0.2 == found.pick_speedup(1.5).quality
     with pytest.raises(SearchError, match="is 3 times cheaper"):
         found.pick_speedup(3)
+
+
+def test_where_a_search_is_cautious_its_losses_decide_who_beats_whom(tmp_path):
+    lucky, sure = point(3, 0.02, losses=(0.05,)), point(2, 0.01, losses=(0.03,))
+    front = Front.of([lucky, sure, point(4, -0.01, losses=(0.01,))])
+    assert [(0.01,)] == [p.losses for p in front.members]
+    front = Front.of([lucky, sure])
+    assert (lucky, sure) == front.members
+    assert sure == front.pick_speedup(1.5)
+    front.save(tmp_path / "front.json")
+    assert front == Front.load(tmp_path / "front.json")
 
 
 def test_a_point_says_what_it_saves_in_the_words_of_its_search():

@@ -31,6 +31,11 @@ def test_equal_points_do_not_dominate_each_other():
     assert not pareto.dominates([0, 3], [1, 2])
 
 
+def test_each_point_is_told_whether_one_of_others_dominates_it():
+    points, others = [[1, 2], [0, 3], [2, 2], [1, 4]], [[1, 2], [0, 3.5]]
+    assert [False, False, True, True] == pareto.dominated_by(points, others).tolist()
+
+
 @given(small_sets)
 @settings(max_examples=60, deadline=None)
 def test_a_rank_is_the_longest_chain_of_dominators(points):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -90,6 +91,28 @@ def test_a_record_that_no_search_wrote_is_named(path, line, fields, said):
 def resumed(path):
     with Journal(path) as journal:
         search_in(journal)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (3, "'confirm' is 3"),
+        ([], "'confirm' is"),
+        ([3], "'confirm' is"),
+        (["of nobody"], "KeyError"),
+        ([presets.uncached(TINY, 4).key], "does not wait for samples"),
+    ],
+)
+def test_only_candidates_that_wait_for_samples_are_confirmed(keys, said, tmp_path):
+    path = tmp_path / "tried.jsonl"
+    tried = replace(SETTINGS, tried_on=2, first_block=2)
+    with Journal(path) as journal:
+        PROBLEM.finish(Search(tried, TINY, 4, PROBLEM.workload, PROBLEM.n_samples, journal))
+    assert recorded_search(path).front.members
+    changed(path, line_with(path, "confirm"), lambda record: record.update(confirm=keys))
+    with pytest.raises(JournalError, match="does not fit the lines before it") as error:
+        recorded_search(path)
+    assert said in str(error.value)
 
 
 def test_a_candidate_is_not_scored_where_the_uncached_run_is_not(path):

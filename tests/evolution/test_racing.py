@@ -25,3 +25,19 @@ def test_only_what_surely_loses_too_much_is_hopeless(differences, hopeless):
 def test_nothing_is_uncertain_once_all_samples_are_in():
     differences = np.array([-0.31, -0.29, -0.3, -0.31])
     assert racing.is_hopeless(differences, -0.3, 4, **SURE)
+
+
+@pytest.mark.parametrize("caution", [0.0, 0.5, 1.0])
+def test_where_all_samples_fall_alike_caution_changes_nothing(caution):
+    assert [pytest.approx(0.2)] == racing.losses_of(np.full((1, 6), -0.2), caution).tolist()
+
+
+def test_a_gain_by_chance_is_a_loss_to_the_cautious():
+    lucky = np.array([[0.3, -0.1, -0.1, 0.1]])
+    assert -0.05 == pytest.approx(racing.losses_of(lucky, 0.0)[0])
+    assert np.sqrt(0.03) == pytest.approx(racing.losses_of(lucky, 1.0)[0])
+    assert (np.sqrt(0.03) - 0.05) / 2 == pytest.approx(racing.losses_of(lucky, 0.5)[0])
+
+
+def test_what_changes_nothing_loses_nothing():
+    assert [0.0] == racing.losses_of(np.zeros((1, 3)), 0.5).tolist()

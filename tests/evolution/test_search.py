@@ -23,6 +23,8 @@ from ecad_search.testing.search_problem import SearchProblem
 
 TINY = sized("pixart", {"blocks": 3}, hidden=48)
 MODES = ("ecad+", "paper", "random")
+TRIED = "ecad+, tried on half of the samples, with caution"
+WAYS = (*MODES, TRIED)
 
 
 @functools.lru_cache
@@ -33,6 +35,9 @@ def problem(seed=0, n_samples=8, steps=6):
 def search_of(journal, made_of=None, **fields):
     made_of = made_of or problem()
     chosen = {"images": 120, "population": 8, **fields}
+    if chosen.get("mode") == TRIED:
+        chosen |= {"mode": "ecad+", "tried_on": made_of.n_samples // 2, "first_block": 2}
+        chosen["caution"] = 0.5
     return Search(
         SearchSettings(**chosen),
         made_of.architecture,
@@ -59,7 +64,7 @@ def whole_journal(mode, images=120, **fields):
 # --- the journal is the state --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", WAYS)
 @given(data=st.data())
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_search_killed_anywhere_writes_the_same_bytes_and_front(mode, data, tmp_path_factory):
@@ -73,7 +78,7 @@ def test_a_search_killed_anywhere_writes_the_same_bytes_and_front(mode, data, tm
         assert front == search.front.to_json()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", WAYS)
 def test_a_search_killed_again_and_again_writes_the_same_bytes(mode, tmp_path):
     path = tmp_path / "search.jsonl"
     for _ in range(2000):
@@ -97,7 +102,7 @@ def test_a_raised_budget_goes_on_where_the_smaller_one_ended(mode, tmp_path):
     assert whole_journal(mode, heat=1)[0] == path.read_bytes()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", WAYS)
 def test_a_budget_that_ended_in_a_heat_can_be_raised(mode, tmp_path):
     path = tmp_path / "search.jsonl"
     written = b""
@@ -109,7 +114,7 @@ def test_a_budget_that_ended_in_a_heat_can_be_raised(mode, tmp_path):
         written = path.read_bytes()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", WAYS)
 def test_a_search_that_finds_nothing_more_stops_and_goes_on_with_more_patience(mode, tmp_path):
     path = tmp_path / "search.jsonl"
     with Journal(path, {"model": "tiny"}) as journal:
@@ -156,7 +161,7 @@ def test_records_that_do_not_fit_each_other_are_named(tmp_path):
             search_of(journal)
 
 
-@given(seed=st.integers(0, 10_000), mode=st.sampled_from(MODES))
+@given(seed=st.integers(0, 10_000), mode=st.sampled_from(WAYS))
 @settings(max_examples=12, deadline=None)
 def test_no_search_renders_anything_twice_or_more_than_its_budget(seed, mode):
     made_of = problem(seed % 3)
@@ -208,13 +213,53 @@ def test_every_front_point_was_scored_on_all_samples():
         assert relative_cost(point.schedule, problem().workload) == point.cost
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", WAYS)
 def test_the_front_is_that_of_all_scored_candidates(mode):
     search = problem().finish(search_of(Journal(None), mode=mode, images=250))
-    scored = [entry for entry in search._entries.values() if entry.is_scored]
+    scored = [entry for entry in search._entries.values() if search._is_ranked(entry)]
     assert len(scored) > len(search.front) > 2
     whole = Front.of(map(search._point, scored), search.front.info)
     assert whole.to_json() == search.front.to_json()
+
+
+def test_only_what_is_on_the_front_of_the_tried_gets_all_samples():
+    made_of = problem(n_samples=16)
+    journal = Journal(None)
+    search = made_of.finish(
+        search_of(journal, made_of, images=600, mode="ecad+", tried_on=8, largest_cache_mib=None)
+    )
+    confirmed = {key for r in journal.records for key in r.get("confirm", ())}
+    scored = {r["key"] for r in journal.records if r.get("verdict") == "scored"}
+    tried = {r["key"] for r in journal.records if r.get("verdict") == "tried"}
+    assert 0 < len(confirmed) < len(tried)
+    assert scored - {presets.uncached(TINY, 6).key} <= confirmed <= tried
+    worst = search._useful_losses()[0]
+    useful = [point for point in search.front.members if -point.quality <= worst]
+    assert {16} == {point.samples for point in useful}
+
+
+def test_who_was_beaten_by_luck_comes_back_when_the_luck_is_over():
+    made_of = problem(n_samples=16)
+    journal = Journal(None)
+    search = search_of(
+        journal, made_of, images=600, mode="ecad+", tried_on=8, generations=0, first_block=8
+    )
+    uncached = np.array(made_of.score(presets.uncached(TINY, 6), tuple(range(16))))
+    while (job := search.ask()) is not None:
+        scores = made_of.score(job.candidate.schedule, job.samples)
+        if job.candidate.origin == "fora 3":  # as good as uncached, on the samples it is tried on
+            luck = np.where(np.array(job.samples) < 8, 0.0, -9.0)
+            scores = (uncached[list(job.samples)] + luck).tolist()
+        search.tell(job, scores)
+    lucky = next(e for e in search._entries.values() if e.candidate.origin == "fora 3")
+    first, then, *_ = (
+        [search._entries[key] for key in record["confirm"]]
+        for record in journal.records
+        if "confirm" in record
+    )
+    assert lucky is first[-1]  # nothing dearer was on the front
+    assert all(entry.cost > lucky.cost for entry in then)
+    assert {16} == {entry.done for entry in then if entry.is_scored}
 
 
 def test_hopeless_candidates_are_dropped_early():
@@ -359,7 +404,7 @@ def worked_on(search, made_of, workers, rng):
     return most
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", WAYS)
 @given(workers=st.integers(1, 6), seed=st.integers(0, 2**32 - 1), images=st.integers(60, 120))
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_number_of_workers_changes_no_byte(mode, workers, seed, images, tmp_path_factory):

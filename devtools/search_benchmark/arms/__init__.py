@@ -14,12 +14,16 @@ from . import handmade, official, ours, step_masks
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of searching. `run` returns when it is done; BudgetSpent may end it anywhere."""
+    """One way of searching. `run` returns when it is done; BudgetSpent may end it anywhere.
+
+    confirms: whether it has further noise seeds of the same prompts to confirm its front with.
+    """
 
     name: str
     what: str  # for the report
     run: Callable[[Meter, int], None]
     is_ablation: bool = False
+    confirms: bool = False
 
     def finish(self, meter: Meter, seed: int) -> None:
         try:
@@ -39,7 +43,13 @@ ARMS = (
         official.run,
     ),
     Arm(PAPER, "our `mode: paper` with the same population", ours.paper),
-    Arm(ECAD, "our `mode: ecad+`, with the Search node's defaults", ours.ecad),
+    Arm(
+        ECAD,
+        "our `mode: ecad+`, with the Search node's defaults: candidates are tried on few samples, "
+        "the front is confirmed on all",
+        ours.ecad,
+        confirms=True,
+    ),
     Arm("random", "random schedules, each scored in full", ours.random),
     Arm("FORA", "everything computes at every N-th step, N = 2, 3, ...", handmade.fora),
     Arm("fewer-steps", "no reuse, but fewer sampling steps", handmade.fewer_steps),
@@ -65,30 +75,48 @@ ARMS = (
         "children are rendered as they come, no model chooses among them",
         ours.without_surrogate,
         is_ablation=True,
+        confirms=True,
     ),
     Arm(
         "ecad+ without racing",
-        "every candidate is scored on all samples",
+        "every candidate is scored on all samples, the confirming ones too",
         ours.without_racing,
         is_ablation=True,
+        confirms=True,
+    ),
+    Arm(
+        "ecad+ without confirming",
+        "the front is believed on as few samples as every other arm has",
+        ours.ecad,
+        is_ablation=True,
+    ),
+    Arm(
+        "ecad+ without caution",
+        "a loss is how far scores fall in the mean, however much they move",
+        ours.without_caution,
+        is_ablation=True,
+        confirms=True,
     ),
     Arm(
         "ecad+ without profile",
         "begins with FORA-like schedules instead of those of a profile",
         ours.without_profile,
         is_ablation=True,
+        confirms=True,
     ),
     Arm(
         "ecad+ without its start",
         "begins with random schedules instead",
         ours.without_start,
         is_ablation=True,
+        confirms=True,
     ),
     Arm(
         "ecad+ without structured moves",
         "children by 4-point crossover and bit flips instead of by rows, components and blocks",
         ours.without_structure,
         is_ablation=True,
+        confirms=True,
     ),
 )
 

@@ -11,7 +11,7 @@ from ecad_search.evolution import nsga2, proposals, quick, seeding
 from ecad_search.evolution.journal import Journal
 from ecad_search.evolution.proposals import Proposal
 from ecad_search.evolution.search import Search
-from ecad_search.evolution.settings import SearchSettings
+from ecad_search.evolution.settings import USUAL_CAUTION, SearchSettings, usual_trial
 
 from ..meter import Meter
 from ..plan import POPULATION
@@ -29,6 +29,8 @@ def finish(
     watch: Callable[[Search], None] = lambda search: None,
 ) -> Search:
     """Search to the end; `watch` sees the search after each job."""
+    meter.caution = settings.caution
+    meter.enough = min(settings.tried_on or meter.n_samples, meter.n_samples)
     search = kind(
         settings,
         meter.architecture,
@@ -57,7 +59,13 @@ def random(meter: Meter, seed: int) -> None:
 
 
 def ecad_settings(meter: Meter, seed: int, **changes: object) -> SearchSettings:
-    fields = {"seed": seed, "images": meter.budget, "confidence": NODE_CONFIDENCE}
+    fields = {
+        "seed": seed,
+        "images": meter.budget,
+        "confidence": NODE_CONFIDENCE,
+        "tried_on": usual_trial(meter.n_samples),
+        "caution": USUAL_CAUTION,
+    }
     return SearchSettings.from_json({**fields, **changes})
 
 
@@ -80,7 +88,12 @@ def without_surrogate(meter: Meter, seed: int) -> None:
 def without_racing(meter: Meter, seed: int) -> None:
     """A first block of as many samples as a job may have, and a judge that is never sure."""
     first = min(meter.n_samples, 32)
-    finish(meter, ecad_settings(meter, seed, first_block=first, confidence=1.0), profiled=True)
+    changes = {"first_block": first, "confidence": 1.0, "tried_on": None}
+    finish(meter, ecad_settings(meter, seed, **changes), profiled=True)
+
+
+def without_caution(meter: Meter, seed: int) -> None:
+    finish(meter, ecad_settings(meter, seed, caution=0.0), profiled=True)
 
 
 def without_profile(meter: Meter, seed: int) -> None:

@@ -139,6 +139,36 @@ def test_cancel_stops_between_two_steps(comfy, search, output, tiny_pixart):
     assert len(evaluations) < 2 + 2  # the step it was pressed in, in one or two model calls
 
 
+def records_of(output):
+    return [json.loads(line) for line in journal_of(output).read_bytes().splitlines()]
+
+
+def test_with_sixteen_samples_only_the_front_gets_all_of_them(search, output, calibration):
+    front, _ = search(calibration=calibration(seeds_per_prompt=8), images=150).args
+    header, *records = records_of(output)
+    assert (8, 0.5) == (header["settings"]["tried_on"], header["settings"]["caution"])
+    tried = {record["key"] for record in records if record.get("verdict") == "tried"}
+    confirmed = {key for record in records for key in record.get("confirm", ())}
+    assert confirmed and confirmed <= tried
+    assert {16} == {p.samples for p in front.members if p.schedule.key in confirmed}
+
+
+def test_a_journal_of_before_candidates_were_tried_goes_on_as_it_was(
+    search, output, calibration, pack, monkeypatch
+):
+    given = {"calibration": calibration(seeds_per_prompt=8)}
+    with monkeypatch.context() as before:
+        before.setattr(pack.module("nodes.search"), "usual_trial", lambda samples: None)
+        before.setattr(pack.module("nodes.search"), "USUAL_CAUTION", 0.0)
+        search(**given, images=80)
+    begun = journal_of(output).read_bytes()
+    search(**given, images=150)
+    assert journal_of(output).read_bytes().startswith(begun)
+    header, *records = records_of(output)
+    assert not {"tried_on", "caution"} & header["settings"].keys()
+    assert {"more", "dropped", "scored"} >= {r["verdict"] for r in records if "verdict" in r}
+
+
 def test_changing_the_sampler_settings_starts_a_new_journal(search, output, settings):
     search()
     search(sampler_settings=settings(cfg=3.0))
