@@ -557,8 +557,9 @@ class SearchRun:
                 raise
             return self.fail(job, "out of memory")
         self.search.tell(job, *scores, seconds=seconds())
-        self.strips.see(job.candidate.key, pictures)
-        if self.saved is None or keys_of(self.search.front) != keys_of(self.saved):
+        if job.samples[0] == 0:  # every strip shows the same samples
+            self.strips.see(job.candidate.key, pictures)
+        if self.saved is None or self.search.front.content != self.saved.content:
             self.save_front()
         self.show(job, pictures)
         self.report()
@@ -572,7 +573,7 @@ class SearchRun:
     def save_front(self) -> Front:
         front = annotated(self.search.front, self.evaluator, self.scorers)
         front.save(self.front_path)
-        self.strips.write(keys_of(front))
+        self.strips.write(point.schedule.key for point in front)
         self.saved = self.search.front
         return front
 
@@ -669,10 +670,6 @@ def described(point: FrontPoint) -> dict[str, Any]:
         "quality_stderr": point.quality_stderr,
         "more_qualities": [[quality.mean, quality.stderr] for quality in point.more_qualities],
     }
-
-
-def keys_of(front: Front) -> list[str]:
-    return [point.schedule.key for point in front]
 
 
 def made_on(sigmas: Any, schedule: Schedule) -> Schedule:

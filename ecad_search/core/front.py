@@ -157,6 +157,11 @@ class Front:
         return tuple(point for point in self.points if point.is_reference)
 
     @property
+    def content(self) -> list[tuple[str, int]]:
+        """What tells two states of a search apart: its schedules, each with its samples."""
+        return [(point.schedule.key, point.samples) for point in self.points]
+
+    @property
     def n_scorers(self) -> int:
         return len(self.points[0].qualities) if self.points else 1
 

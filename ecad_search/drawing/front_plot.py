@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -196,9 +197,16 @@ def grid(canvas: Canvas, axes: Axes, *, in_seconds: bool) -> None:
 
 
 def envelope(axes: Axes, members: Sequence[FrontPoint]) -> list[Point]:
-    """The stairs below which every schedule is beaten by one of the front."""
+    """The stairs below which every schedule is beaten by one of the front.
+
+    A cautious search keeps some that by quality alone are beaten by a cheaper one.
+    """
     stairs: list[Point] = []
+    best = -math.inf
     for point in members:
+        if point.quality < best:
+            continue
+        best = point.quality
         x, y = axes.x(point.cost), axes.y(point.quality)
         if stairs:
             stairs.append((x, stairs[-1][1]))

@@ -97,11 +97,7 @@ def recorded_front(path: Path) -> Front:
         saved = Front.load(front_beside(path))
     except EcadError:
         return front
-    return saved if _content(saved) == _content(front) else front
-
-
-def _content(front: Front) -> list[tuple[str, int]]:
-    return [(point.schedule.key, point.samples) for point in front]
+    return saved if saved.content == front.content else front
 
 
 def _architecture(fields: Mapping[str, Any]) -> Architecture:
