@@ -73,7 +73,7 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class _Paired:
-    """What a candidate loses by each scorer, and the differences to uncached: mean and variance.
+    """What a candidate loses by each scorer; mean and variance of its differences to uncached.
 
     Kept, for every candidate is compared with all others again and again.
     """
@@ -494,6 +494,7 @@ class Search:
         self._images += stop - start
         if "failed" in record:
             entry.failed = record["failed"]
+            self._keep(entry)
             return
         found = self._scores_of(record)
         if found.shape != (self.n_scorers, stop - start):

@@ -262,6 +262,22 @@ def test_who_was_beaten_by_luck_comes_back_when_the_luck_is_over():
     assert {16} == {entry.done for entry in then if entry.is_scored}
 
 
+def test_who_fails_while_it_is_confirmed_leaves_the_front():
+    made_of = problem(n_samples=16)
+    search = search_of(Journal(None), made_of, images=300, mode="ecad+", tried_on=8)
+    failed = None
+    while (job := search.ask()) is not None:
+        is_confirmed = job.samples[0] >= 8 and job.candidate.origin != "uncached"
+        if is_confirmed and failed in (None, job.candidate.key):
+            assert job.candidate.key in {point.schedule.key for point in search.front}
+            failed = job.candidate.key
+            search.fail(job, "out of memory")
+        else:
+            made_of.answer(search, job)
+    assert failed is not None
+    assert failed not in {point.schedule.key for point in search.front}
+
+
 def test_hopeless_candidates_are_dropped_early():
     journal = Journal(None)
     made_of = problem(n_samples=16)
