@@ -49,11 +49,15 @@ class RememberedImages:
 
     What is in `path` is what this run has seen, so running it again takes the same course.
     `others` are the files of other runs: an image that is in one of them is not rendered again,
-    but copied. A last line that a kill has torn is cut off.
+    but copied. A last line that a kill has torn is cut off. An image is what it is, but what a
+    profile measures is decided by code: `code` tells one version of it from another.
     """
 
-    def __init__(self, inner: ImageSource, path: Path, others: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, inner: ImageSource, path: Path, others: Iterable[Path] = (), *, code: str = ""
+    ) -> None:
         self.inner = inner
+        self.code = code
         self.path = path
         self.known: dict[Key, float] = {}
         self.borrowed: dict[Key, float] = {}
@@ -78,7 +82,8 @@ class RememberedImages:
         return self._remembered("drifts", self.inner.drifts, schedule, prompts, indices)
 
     def profile(self, prompts: CalibrationPrompts, steps: int, samples: int) -> Profile:
-        key = json.dumps([steps, [[s.prompt, s.seed] for s in prompts.samples[:samples]]])
+        first = [[s.prompt, s.seed] for s in prompts.samples[:samples]]
+        key = json.dumps([steps, first, self.code])
         if key not in self.profiles:
             self.profiles[key] = self.inner.profile(prompts, steps, samples)
             self.rendered += samples + len(self.profiles[key].measured)

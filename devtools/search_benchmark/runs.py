@@ -98,7 +98,9 @@ def run(
     started = time.monotonic()
     if others is None:
         others = sorted(folder.glob("*.images.jsonl"))
-    source = RememberedImages(subject.source, images_path(folder, arm, seed), others)
+    source = RememberedImages(
+        subject.source, images_path(folder, arm, seed), others, code=source_hash()
+    )
     way = arm_named(arm)
     meter = Meter(
         source,

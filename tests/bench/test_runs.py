@@ -102,6 +102,17 @@ def test_captions_and_seeds_are_told_apart(subject, plan, images, tmp_path):
     assert 3 == source.total
 
 
+def test_what_other_code_has_profiled_is_profiled_again(plan, images, tmp_path):
+    rendered = []
+    for code in ("a", "a", "b"):
+        kept = RememberedImages(images(), tmp_path / "kept", code=code)
+        kept.profile(plan.calibration(0), plan.steps, 4)
+        rendered.append(kept.rendered)
+    assert [rendered[0], 0, rendered[0]] == rendered
+    assert rendered[0] > 4
+    assert 2 == len(read_profiles(tmp_path / "kept"))
+
+
 # --- the verdict ---------------------------------------------------------------------------------
 
 
