@@ -59,8 +59,12 @@ def curves(runs: Sequence[Mapping[str, Any]]) -> list[Curve]:
 
 
 def mean_curve(found: Sequence[Curve]) -> list[tuple[float, float]]:
-    """(images, mean hypervolume) at every number of images at which some run was looked at."""
-    images = sorted({point[0] for curve in found for point in curve})
+    """(images, mean hypervolume) at every number of images at which some run was looked at.
+
+    From where every run has been: before, the mean would be of some of them alone.
+    """
+    begun = max((curve[0][0] for curve in found), default=0)
+    images = sorted({point[0] for curve in found for point in curve if point[0] >= begun})
     return [(n, statistics.fmean(value_at(curve, n) for curve in found)) for n in images]
 
 

@@ -123,6 +123,13 @@ def made_up(arm, *curves):
     ]
 
 
+def test_a_mean_begins_where_every_seed_has_been():
+    found = [[[100, 0.2], [300, 0.4]], [[200, 0.6]]]
+    assert [(200, 0.4), (300, 0.5)] == [
+        (images, pytest.approx(value)) for images, value in verdict.mean_curve(found)
+    ]
+
+
 def test_the_images_needed_are_those_of_the_first_checkpoint_that_is_as_good():
     found = {
         "official": made_up("official", [[100, 0.2], [1000, 0.5]], [[100, 0.2], [1000, 0.7]]),
