@@ -743,7 +743,8 @@ class Search:
         rivals = [
             (rival.cost, rival.scores)
             for rival in self._entries.values()
-            if rival.is_scored and rival.allowed and self._loses_no_more(rival, scores)
+            if rival.is_scored and rival.allowed and rival.cost <= entry.cost
+            if self._loses_no_more(rival, scores)
         ]
         dominated = racing.is_dominated(
             scores,
