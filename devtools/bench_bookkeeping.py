@@ -18,7 +18,7 @@ from pathlib import Path
 from ecad_search.architectures import find
 from ecad_search.evolution.journal import Journal
 from ecad_search.evolution.search import Search
-from ecad_search.evolution.settings import USUAL_CAUTION, SearchSettings, usual_trial
+from ecad_search.evolution.settings import SearchSettings
 from ecad_search.testing.search_problem import SearchProblem
 
 ARCHITECTURE = "flux"
@@ -38,13 +38,8 @@ class Row:
 
 def rows(mode: str, options: argparse.Namespace) -> Iterator[Row]:
     problem = SearchProblem(find(ARCHITECTURE), STEPS, seed=0, n_samples=SAMPLES)
-    settings = SearchSettings(
-        mode=mode,
-        population=options.population,
-        images=10**9,
-        tried_on=usual_trial(SAMPLES) if mode == "ecad+" else None,
-        caution=USUAL_CAUTION if mode == "ecad+" else 0.0,
-    )
+    settings = SearchSettings(mode=mode, population=options.population, images=10**9)
+    settings = settings.for_new(SAMPLES)
     with tempfile.TemporaryDirectory() as folder:
         with Journal(Path(folder) / "search.jsonl") as journal:
             search = Search(

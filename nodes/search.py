@@ -22,7 +22,7 @@ from ..ecad_search.errors import SearchError
 from ..ecad_search.evolution import quick
 from ..ecad_search.evolution.journal import Journal
 from ..ecad_search.evolution.search import Job, Search
-from ..ecad_search.evolution.settings import COSTS, USUAL_CAUTION, SearchSettings, usual_trial
+from ..ecad_search.evolution.settings import COSTS, SearchSettings
 from ..ecad_search.scorers.scorer import Scorer
 from ..ecad_search.workers.pool import WorkerPool
 from .host.cache_memory import cache_memory
@@ -364,8 +364,8 @@ class SearchNode(io.ComfyNode):
         hidden = cls.hidden
         samples = len(calibration.prompts.samples)
         with Journal(result_path(name, ".jsonl"), identity) as records:
-            if mode == "ecad+" and not records.was_begun_with(settings):
-                settings = replace(settings, tried_on=usual_trial(samples), caution=USUAL_CAUTION)
+            if not records.was_begun_with(settings):  # else it is one of before, or not ecad+
+                settings = settings.for_new(samples)
             run = SearchRun(
                 search=Search(
                     settings,

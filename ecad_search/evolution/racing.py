@@ -20,14 +20,14 @@ PRIOR_SAMPLES = 6.0  # how much the usual spread counts beside a candidate's own
 
 
 def losses_of(differences: Floats, caution: float) -> Floats:
-    """(scorers,) losses of (scorers, samples) differences of scores to the uncached run's.
+    """(..., scorers) losses of (..., scorers, samples) differences of scores to the uncached run's.
 
     The mean fall, and as far as `caution` goes (0 to 1) the root mean square of the differences,
     which is the same where all samples fall alike. Scores that move up by chance on a few prompts
     move down on others: what changes pictures without lowering their scores is not free.
     """
-    fall = -differences.mean(axis=1)
-    return (1 - caution) * fall + caution * np.sqrt((differences**2).mean(axis=1))
+    fall = -differences.mean(axis=-1)
+    return (1 - caution) * fall + caution * np.sqrt((differences**2).mean(axis=-1))
 
 
 def next_block(done: int, n_samples: int, *, first_block: int, racing: bool) -> tuple[int, ...]:
@@ -65,11 +65,14 @@ def is_dominated(
     *,
     confidence: float,
     usual_variances: Sequence[float | None],
+    uncached: Floats | float = 0.0,
+    caution: float = 0.0,
 ) -> bool:
     """Whether some rival (cost, (scorers, samples) scores) surely beats (scorers, n) first scores.
 
     Surely: it costs no more, and its lead by every scorer on the shared samples would be as large
-    by chance with probability 1 - `confidence` at most.
+    by chance with probability 1 - `confidence` at most. With `caution` it must also lose no more
+    of the (scorers, n) `uncached` scores.
     """
     n = scores.shape[1]
     threshold = NormalDist().inv_cdf(min(confidence, 1 - 1e-12))
@@ -79,13 +82,16 @@ def is_dominated(
     whole = np.stack(cheap)
     leads = whole[:, :, :n] - scores
     means = leads.mean(axis=2)
+    ahead = (means > 0).all(axis=1)
+    if caution:
+        theirs = losses_of(whole[:, :, :n] - uncached, caution)
+        ahead &= (theirs <= losses_of(scores - uncached, caution)).all(axis=1)
 
     def is_sure(lead: Floats, mean: float, usual: float | None) -> bool:
         return mean >= threshold * standard_error(lead, whole.shape[2], usual)
 
     return any(
-        all(map(is_sure, leads[i], means[i], usual_variances))
-        for i in np.flatnonzero((means > 0).all(axis=1))
+        all(map(is_sure, leads[i], means[i], usual_variances)) for i in np.flatnonzero(ahead)
     )
 
 

@@ -181,7 +181,7 @@ class Search:
         self.journal = journal
         self._seeds = [Seed(self._fitted(schedule), "given") for schedule in seeds]
         self._check_size()
-        self._trial = min(settings.tried_on or n_samples, n_samples)
+        self._trial = settings.trial_of(n_samples)
         self._memory = memory
         self._limit = self._cache_limit()
         self._grid = Grid.of(architecture)
@@ -743,8 +743,7 @@ class Search:
         rivals = [
             (rival.cost, rival.scores)
             for rival in self._entries.values()
-            if rival.is_scored and rival.allowed and rival.cost <= entry.cost
-            if self._loses_no_more(rival, scores)
+            if rival.is_scored and rival.allowed
         ]
         dominated = racing.is_dominated(
             scores,
@@ -752,20 +751,12 @@ class Search:
             rivals,
             confidence=self.settings.confidence,
             usual_variances=usual,
+            uncached=self._uncached.scores[:, :done],
+            caution=self.settings.caution,
         )
         if dominated:
             return DROPPED
         return TRIED if done == self._trial else MORE
-
-    def _loses_no_more(self, rival: _Entry, scores: Floats) -> bool:
-        """Than (scorers, n) scores, on these samples. Without caution leads in score say that."""
-        caution = self.settings.caution
-        if not caution:
-            return True
-        uncached = self._uncached.scores[:, : scores.shape[1]]
-        losses = racing.losses_of(scores - uncached, caution)
-        its = racing.losses_of(rival.scores[:, : scores.shape[1]] - uncached, caution)
-        return bool((its <= losses).all())
 
     # --- what was learnt -------------------------------------------------------------------------
 
@@ -786,6 +777,8 @@ class Search:
         entries = [e for e in self._kept if e is not entry]
         if self._is_ranked(entry):
             entries.append(entry)
+        elif len(entries) == len(self._kept):
+            return  # neither was nor is among them
         free = [e for e in entries if e.allowed]
         final = [self._objectives(e) for e in free if e.is_scored]
         out: set[int] = set()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..core.architecture import Architecture
@@ -39,7 +39,7 @@ class SearchSettings:
     tried_on: samples that say whether a candidate comes near the front; only what is on it gets
         the others (ecad+). None gives all of them to whatever is not dropped. See `usual_trial`.
     caution: from 0 to 1, how much a loss is how far scores move either way instead of how far they
-        fall (ecad+). See `losses_of`.
+        fall (ecad+). See `racing.losses_of`.
     confidence: how sure the judge must be that a candidate is dominated to drop it (ecad+).
     heat: candidates that race at a time; more of them keep more workers busy, but fewer rivals are
         known when one is judged.
@@ -127,6 +127,19 @@ class SearchSettings:
         if self.offspring is not None:
             return self.offspring
         return self.population_for(architecture) if self.mode == "paper" else 6
+
+    def trial_of(self, n_samples: int) -> int:
+        """How many of so many samples tell where a candidate stands."""
+        return min(self.tried_on or n_samples, n_samples)
+
+    def for_new(self, n_samples: int) -> SearchSettings:
+        """What a new search on so many samples has besides: ecad+ tries candidates, with caution.
+
+        It is not the default, for journals of before go on without.
+        """
+        if self.mode != "ecad+":
+            return self
+        return replace(self, tried_on=usual_trial(n_samples), caution=USUAL_CAUTION)
 
     def course(self) -> dict[str, Any]:
         """The settings that decide what the search does next; these must agree to resume it."""

@@ -41,3 +41,13 @@ def test_a_gain_by_chance_is_a_loss_to_the_cautious():
 
 def test_what_changes_nothing_loses_nothing():
     assert [0.0] == racing.losses_of(np.zeros((1, 3)), 0.5).tolist()
+
+
+def test_a_rival_that_leads_by_scores_that_move_does_not_beat_the_cautious():
+    uncached = np.zeros((1, 8))
+    moving = np.array([[0.6, -0.3, 0.6, -0.3, 0.6, -0.3, 0.6, -0.3]])
+    still = uncached - 0.01
+    given = {"confidence": 0.9, "usual_variances": [0.01], "uncached": uncached}
+    assert racing.is_dominated(still, 0.5, [(0.4, moving)], **given)
+    assert not racing.is_dominated(still, 0.5, [(0.4, moving)], **given, caution=0.5)
+    assert racing.is_dominated(still, 0.5, [(0.4, uncached)], **given, caution=0.5)

@@ -11,7 +11,7 @@ from ecad_search.evolution import nsga2, proposals, quick, seeding
 from ecad_search.evolution.journal import Journal
 from ecad_search.evolution.proposals import Proposal
 from ecad_search.evolution.search import Search
-from ecad_search.evolution.settings import USUAL_CAUTION, SearchSettings, usual_trial
+from ecad_search.evolution.settings import SearchSettings
 
 from ..meter import Meter
 from ..plan import POPULATION
@@ -30,7 +30,7 @@ def finish(
 ) -> Search:
     """Search to the end; `watch` sees the search after each job."""
     meter.caution = settings.caution
-    meter.enough = min(settings.tried_on or meter.n_samples, meter.n_samples)
+    meter.enough = settings.trial_of(meter.n_samples)
     search = kind(
         settings,
         meter.architecture,
@@ -59,14 +59,8 @@ def random(meter: Meter, seed: int) -> None:
 
 
 def ecad_settings(meter: Meter, seed: int, **changes: object) -> SearchSettings:
-    fields = {
-        "seed": seed,
-        "images": meter.budget,
-        "confidence": NODE_CONFIDENCE,
-        "tried_on": usual_trial(meter.n_samples),
-        "caution": USUAL_CAUTION,
-    }
-    return SearchSettings.from_json({**fields, **changes})
+    begun = SearchSettings(seed=seed, images=meter.budget, confidence=NODE_CONFIDENCE)
+    return SearchSettings.from_json({**begun.for_new(meter.n_samples).to_json(), **changes})
 
 
 def ecad(meter: Meter, seed: int) -> None:

@@ -158,8 +158,8 @@ def test_a_journal_of_before_candidates_were_tried_goes_on_as_it_was(
 ):
     given = {"calibration": calibration(seeds_per_prompt=8)}
     with monkeypatch.context() as before:
-        before.setattr(pack.module("nodes.search"), "usual_trial", lambda samples: None)
-        before.setattr(pack.module("nodes.search"), "USUAL_CAUTION", 0.0)
+        settings = pack.module("ecad_search.evolution.settings").SearchSettings
+        before.setattr(settings, "for_new", lambda settings, samples: settings)
         search(**given, images=80)
     begun = journal_of(output).read_bytes()
     search(**given, images=150)
