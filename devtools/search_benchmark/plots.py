@@ -25,7 +25,7 @@ from ecad_search.drawing.canvas import (
     ticks,
 )
 
-from .arms import ARMS
+from .arms import ARMS, ECAD, OFFICIAL
 from .verdict import Runs, curves, mean_curve, value_at
 
 LEFT, TOP, RIGHT, BOTTOM = 92, 64, 290, 68  # pixels around the plot
@@ -47,7 +47,12 @@ COLOURS: tuple[Colour, ...] = (
 
 
 def colour_of(arm: str) -> Colour:
-    return COLOURS[[known.name for known in ARMS].index(arm) % len(COLOURS)]
+    """Ablations stand beside the official arm and ecad+ alone, so they use the others' again."""
+    main = dict(zip((known.name for known in ARMS if not known.is_ablation), COLOURS, strict=False))
+    if arm in main:
+        return main[arm]
+    free = [colour for colour in COLOURS if colour not in (main[OFFICIAL], main[ECAD])]
+    return free[[known.name for known in ARMS if known.is_ablation].index(arm)]
 
 
 def curves_plot(runs: Runs, arms: Sequence[str], title: str) -> Image.Image:

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from devtools.problem import Problem
-from devtools.search_benchmark import report, runs, verdict
+from devtools.search_benchmark import plots, report, runs, verdict
+from devtools.search_benchmark.arms import ARMS, ECAD, OFFICIAL
 from devtools.search_benchmark.earlier import earlier_runs
 from devtools.search_benchmark.images import RememberedImages, read_images, read_profiles
 from devtools.search_benchmark.plan import FULL, GPU, QUICK, SHORT
@@ -121,6 +122,13 @@ def made_up(arm, *curves):
         {"seed": seed, "arm": arm, "curve": curve, "images": curve[-1][0]}
         for seed, curve in enumerate(curves)
     ]
+
+
+@pytest.mark.parametrize("ablations", [False, True])
+def test_no_two_arms_of_a_plot_have_one_colour(ablations):
+    shown = [arm.name for arm in ARMS if arm.is_ablation == ablations]
+    shown += [OFFICIAL, ECAD] if ablations else []
+    assert len(shown) == len({plots.colour_of(arm) for arm in shown})
 
 
 def test_a_mean_begins_where_every_seed_has_been():
