@@ -5,6 +5,8 @@ Every objective is minimised; `points` is always an array of shape (n, m), m obj
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,6 +46,8 @@ def dominated_by(points: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np
 def non_dominated_ranks(points: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """(n,) ranks: 0 for points nothing dominates, 1 for those only rank 0 dominates, and so on."""
     array = _checked(points)
+    if array.shape[1] == 2:
+        return _ranks_of_two(array)
     dominators = _domination_matrix(array, array)
     remaining = dominators.sum(axis=0)
     ranks = np.full(len(array), -1, dtype=np.int64)
@@ -53,6 +57,25 @@ def non_dominated_ranks(points: npt.ArrayLike) -> npt.NDArray[np.int64]:
         ranks[current] = rank
         remaining = remaining - dominators[current].sum(axis=0)
         rank += 1
+    return ranks
+
+
+def _ranks_of_two(points: Points) -> npt.NDArray[np.int64]:
+    """The same for two objectives, in one sweep over the points in the order of the first.
+
+    Of a rank's points the sweep has met, the last is least in the second objective, and these
+    grow from rank to rank (Jensen 2003): a search finds the first rank whose points spare a point.
+    """
+    ranks = np.zeros(len(points), dtype=np.int64)
+    least: list[float] = []
+    last, rank = None, 0
+    for index in np.lexsort((points[:, 1], points[:, 0])):
+        point = points[index].tolist()
+        if point != last:  # equal points share a rank
+            rank = bisect_right(least, point[1])
+            least[rank : rank + 1] = [point[1]]
+            last = point
+        ranks[index] = rank
     return ranks
 
 

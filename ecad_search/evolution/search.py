@@ -197,6 +197,12 @@ class Search:
             cache_bytes=None if memory is None else memory.of(uncached),
         )
         self._entries: dict[str, _Entry] = {uncached.key: self._uncached}
+        # What is asked for again and again, and would else be looked for among all entries.
+        self._open: dict[str, _Entry] = {uncached.key: self._uncached}
+        self._rivals: list[_Entry] = []  # have all samples, and may be on the front
+        self._references: list[_Entry] = []
+        self._spreads: dict[str, Floats] = {}  # variances of the ranked, but for the uncached run
+        self._usual: list[float | None] | None = None  # the median of these, once it is asked for
         self._members: list[_Entry] = []  # of the current generation, in order
         self._genomes: list[npt.NDArray[np.bool_]] = []  # theirs, (steps, cells), as bred
         self._out: list[_Out] = []  # what was asked for, in that order
@@ -326,7 +332,7 @@ class Search:
             return False
         if self._time_is_up:
             return True
-        if any(self._may_work_on(entry) for entry in self._entries.values() if entry.is_open):
+        if any(map(self._may_work_on, self._open.values())):
             return False
         if self._unconfirmed():
             return False
@@ -355,7 +361,7 @@ class Search:
 
     @property
     def progress(self) -> Progress:
-        tried = sum(not e.is_open for e in self._entries.values()) - (not self._uncached.is_open)
+        tried = len(self._entries) - len(self._open) - (not self._uncached.is_open)
         seconds = self.journal.seconds
         eta = None
         if self._images and seconds > 0:
@@ -494,7 +500,7 @@ class Search:
         self._images += stop - start
         if "failed" in record:
             entry.failed = record["failed"]
-            self._keep(entry)
+            self._note(entry)
             return
         found = self._scores_of(record)
         if found.shape != (self.n_scorers, stop - start):
@@ -503,6 +509,21 @@ class Search:
         entry.verdict = record["verdict"]
         entry.paired = _Paired.of(entry.scores, self._uncached.scores, self.settings.caution)
         entry.point = None
+        self._note(entry)
+
+    def _note(self, entry: _Entry) -> None:
+        """Put `entry`, of which something new is known, where it now belongs."""
+        key = entry.candidate.key
+        if not entry.is_open:
+            self._open.pop(key, None)
+        if entry.is_scored and entry.allowed:
+            self._rivals.append(entry)
+        if entry is not self._uncached and (self._is_ranked(entry) or key in self._spreads):
+            self._usual = None
+            if self._is_ranked(entry):
+                self._spreads[key] = self._paired(entry).variances
+            else:
+                del self._spreads[key]
         self._keep(entry)
 
     @staticmethod
@@ -525,6 +546,7 @@ class Search:
             if not entry.is_tried:
                 raise ValueError(f"candidate {entry.candidate.key} does not wait for samples")
             entry.verdict = MORE
+            self._open[entry.candidate.key] = entry
 
     def _genome(self, packed: str) -> npt.NDArray[np.bool_]:
         shape = (self.steps, self.architecture.n_cells)
@@ -583,7 +605,10 @@ class Search:
             cache_bytes=cache_bytes,
             allowed=mib is None or (cache_bytes is not None and cache_bytes <= mib * MIB),
         )
-        return self._entries.setdefault(schedule.key, entry)
+        self._entries[schedule.key] = self._open[schedule.key] = entry
+        if is_reference:
+            self._references.append(entry)
+        return entry
 
     def _schedule(self, genome: npt.NDArray[np.bool_], name: str = "") -> Schedule:
         """What runs when `genome` is tried: the first step computes, lost work is left out."""
@@ -681,11 +706,7 @@ class Search:
 
     @property
     def _has_room_for_new(self) -> bool:
-        begun = [
-            entry
-            for entry in self._entries.values()
-            if entry.is_open and (entry.done or self._is_out(entry))
-        ]
+        begun = [e for e in self._open.values() if e.done or self._is_out(e)]
         waiting = self._waiting_on_front()
         reserved = sum(self.n_samples - entry.done for entry in [*begun, *waiting])
         return self._images + reserved + self.n_samples <= self.settings.images
@@ -740,15 +761,10 @@ class Search:
         )
         if any(hopeless):
             return DROPPED
-        rivals = [
-            (rival.cost, rival.scores)
-            for rival in self._entries.values()
-            if rival.is_scored and rival.allowed
-        ]
         dominated = racing.is_dominated(
             scores,
             entry.cost,
-            rivals,
+            [(rival.cost, rival.scores) for rival in self._rivals],
             confidence=self.settings.confidence,
             usual_variances=usual,
             uncached=self._uncached.scores[:, :done],
@@ -843,11 +859,7 @@ class Search:
         Without them the cheapest ruins, which nothing dominates, take the images of the search. The
         worst of the hand-made schedules says what still can be used. Infinite before that is known.
         """
-        found = [
-            entry.paired.losses
-            for entry in self._entries.values()
-            if entry.paired is not None and entry.is_reference and entry is not self._uncached
-        ]
+        found = [entry.paired.losses for entry in self._references if entry.paired is not None]
         if not found:
             return np.full(self.n_scorers, np.inf)
         least = USEFUL_SPREAD * self._uncached.scores.std(axis=1)
@@ -856,14 +868,12 @@ class Search:
 
     def _usual_variances(self) -> list[float | None]:
         """Of each scorer, the spread between samples of the differences to the uncached run."""
-        spreads = [
-            entry.paired.variances
-            for entry in self._entries.values()
-            if entry.paired is not None and self._is_ranked(entry) and entry is not self._uncached
-        ]
-        if not spreads:
+        if not self._spreads:
             return [None] * self.n_scorers
-        return [float(spread) for spread in np.median(spreads, axis=0)]
+        if self._usual is None:
+            median = np.median(list(self._spreads.values()), axis=0)
+            self._usual = [float(spread) for spread in median]
+        return self._usual
 
     def _point(self, entry: _Entry) -> FrontPoint:
         if entry.point is None:
@@ -1118,6 +1128,8 @@ class Search:
         surrogates = self._fitted_surrogates(useful_losses) if self.settings.guided else []
 
         def predicted(pool: list[Proposal]) -> Floats:
+            if not pool:
+                return np.empty((0, len(surrogates)))
             compute = _stacked(pool)
             return -np.column_stack([surrogate.predict(compute) for surrogate in surrogates])
 
@@ -1125,16 +1137,18 @@ class Search:
             pool += proposals.unique(self._fitting(self._hand_made, rng), known)
         ranked = pool[: size * 3]  # without a model: in random order already
         if surrogates and pool:
+            losses = predicted(pool)
             for _ in range(proposals.ROUNDS):
-                losses = predicted(pool)
                 points = np.column_stack([self._costs(pool), np.round(losses, 9)])
                 points[(losses > limits).any(axis=1), 0] = 1.0  # saving nothing: out of the way
                 kept, select = proposals.tournament(points, proposals.POOL // 2, rng)
                 pool = [pool[i] for i in kept]
-                pool += proposed([proposal.compute for proposal in pool], select)
+                born = proposed([proposal.compute for proposal in pool], select)
+                losses = np.concatenate([losses[kept], predicted(born)])
+                pool += born
             chosen = proposals.choose(
                 self._costs(pool),
-                predicted(pool),
+                losses,
                 front[pareto.front_indices(front)],
                 min(3 * size, len(pool)),
                 rng,

@@ -8,6 +8,8 @@ already says something about all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -37,36 +39,74 @@ def staleness(compute: npt.NDArray[np.bool_]) -> Floats:
 
 
 class Features:
-    """Maps schedules to vectors in which a dot product counts the reuses two of them share."""
+    """What two schedules have in common: the reuses they share, by cell and by what cells share.
+
+    A level is one way to count reuses: all alike, by component, and so on, in the order of a prior.
+    It counts them from every one of `AGES` on, side by side, for what an older value costs beyond a
+    younger one is not the same everywhere. Of all of one age, a level is about as long as any other
+    level.
+    """
 
     def __init__(self, grid: Grid) -> None:
+        self._grid = grid
         self._components = np.eye(grid.n_components)[grid.components]  # (cells, components)
         self._blocks = np.eye(grid.n_blocks)[grid.blocks]  # (cells, blocks)
 
-    def levels(self, compute: npt.NDArray[np.bool_]) -> list[Floats]:
-        """One (n, features) array per entry of a prior.
+    def reuses(self, compute: npt.NDArray[np.bool_]) -> Floats:
+        """(n, ages * steps * cells): 1 where a value of at least that age is used."""
+        age = staleness(compute)
+        found = np.stack([age >= least for least in AGES], axis=1)
+        return found.reshape(len(compute), -1).astype(float)
 
-        Each is made of the reuses from every one of `AGES` on, side by side: what an older value
-        costs beyond a younger one is not the same everywhere. Of all of one age, a level is about
-        as long as any other level.
-        """
+    def levels(self, compute: npt.NDArray[np.bool_]) -> list[Floats]:
+        """One (n, features) array per level; a dot product of two counts what they share."""
         age = staleness(compute)
         each = zip(*(self._levels_of((age >= least).astype(float)) for least in AGES), strict=True)
         return [np.concatenate(level, axis=1) for level in each]
 
     def _levels_of(self, reused: Floats) -> list[Floats]:
         n, steps, cells = reused.shape
+        raw = [level.reshape(n, -1) for level in self._counts(reused)]
+        return [level * np.sqrt(level.shape[1]) / (steps * cells) for level in raw]
+
+    def _counts(self, reused: Floats) -> list[Floats]:
         by_step_component = reused @ self._components
-        raw = [
-            reused.sum(axis=(1, 2))[:, None],
+        return [
+            reused.sum(axis=(1, 2)),
             by_step_component.sum(axis=1),
             reused.sum(axis=2),
-            by_step_component.reshape(n, -1),
+            by_step_component,
             reused.sum(axis=1) @ self._blocks,
             reused.sum(axis=1),
-            reused.reshape(n, -1),
+            reused,
         ]
-        return [level * np.sqrt(level.shape[1]) / (steps * cells) for level in raw]
+
+    def shared(self, compute: npt.NDArray[np.bool_], prior: Sequence[float]) -> Floats:
+        """(n, ages * steps * cells): what each reuse of another schedule shares with these.
+
+        Dot products with `reuses` are those of all levels, weighed by the prior, in one go.
+        """
+        age = staleness(compute)
+        n, steps, cells = compute.shape
+        found = np.empty((n, len(AGES), steps, cells))
+        for i, least in enumerate(AGES):
+            counts = self._counts((age >= least).astype(float))
+            weights = [
+                weight * count[0].size / (steps * cells) ** 2
+                for weight, count in zip(prior, counts, strict=True)
+            ]
+            whole, component, step, step_component, block, cell, each = (
+                weight * count for weight, count in zip(weights, counts, strict=True)
+            )
+            by_cell = component[:, self._grid.components] + block[:, self._grid.blocks] + cell
+            found[:, i] = (
+                whole[:, None, None]
+                + by_cell[:, None, :]
+                + step[:, :, None]
+                + step_component[:, :, self._grid.components]
+                + each
+            )
+        return found.reshape(n, -1)
 
 
 class Surrogate:
@@ -87,12 +127,12 @@ class Surrogate:
         compute = compute[-MOST_OBSERVATIONS:]
         quality, variance = quality[-MOST_OBSERVATIONS:], variance[-MOST_OBSERVATIONS:]
         self._unit = float(np.sqrt(np.mean(quality**2))) or 1.0
-        self._levels = features.levels(compute)
+        levels = features.levels(compute)
         # In units of each observation's noise all scales share one eigendecomposition.
         self._precision = 1 / np.sqrt(variance / self._unit**2 + 1e-4)
         y = self._precision * quality / self._unit
-        best = -np.inf
-        grams = [level @ level.T for level in self._levels]
+        best, chosen = -np.inf, PRIORS[0]
+        grams = [level @ level.T for level in levels]
         for prior in PRIORS:
             linear = sum(w * g for w, g in zip(prior, grams, strict=True))
             linear = np.asarray(linear)
@@ -107,19 +147,15 @@ class Surrogate:
                     evidence = -float((along**2 / spread + np.log(spread)).sum()) / 2
                     if evidence > best:
                         best = evidence
-                        self._choice = (prior, curvature, scale, size)
+                        chosen = prior
+                        self._choice = (curvature, scale, size)
                         self._whitening = (vectors / np.sqrt(spread)).T
         self._white = self._whitening @ y
-
-    def _kernel(self, first: list[Floats], second: list[Floats]) -> Floats:
-        prior, curvature, scale, size = self._choice
-        linear = np.asarray(
-            sum(w * (a @ b.T) for w, a, b in zip(prior, first, second, strict=True))
-        )
-        return scale * (linear / size + curvature * (linear / size) ** 2)
+        self._shared = features.shared(compute, chosen)
 
     def predict(self, compute: npt.NDArray[np.bool_]) -> Floats:
         """The qualities, (n,), to expect of (n, steps, cells) schedules."""
-        levels = self._features.levels(compute)
-        kernel = self._precision[:, None] * self._kernel(self._levels, levels)
+        curvature, scale, size = self._choice
+        linear = self._shared @ self._features.reuses(compute).T / size
+        kernel = self._precision[:, None] * scale * (linear + curvature * linear**2)
         return (self._whitening @ kernel).T @ self._white * self._unit

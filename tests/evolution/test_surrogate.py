@@ -24,6 +24,19 @@ def test_staleness_counts_steps_since_the_last_computation():
     assert [0, 1, 2, 0, 1, 2, 0] == staleness(compute[None])[0, :, 5].tolist()
 
 
+@pytest.mark.parametrize("name", ["emoji-pixart", "flux"])
+def test_what_schedules_share_is_the_same_reuse_by_reuse_and_level_by_level(name):
+    architecture = find(name)
+    features = Features(Grid.of(architecture))
+    seeds = random_population(architecture, 9, 12, np.random.default_rng(0))
+    compute = np.stack([seed.schedule.compute for seed in seeds])
+    prior = (4.0, 2.0, 3.0, 1.0, 0.7, 0.5, 0.25)
+    levels = zip(prior, features.levels(compute[:5]), features.levels(compute[5:]), strict=True)
+    expected = sum(weight * (first @ second.T) for weight, first, second in levels)
+    found = features.reuses(compute[:5]) @ features.shared(compute[5:], prior).T
+    np.testing.assert_allclose(expected, found, rtol=1e-5)
+
+
 @pytest.mark.parametrize("additive", [True, False])
 def test_forty_noisy_schedules_order_a_hundred_others(additive):
     made_of = SearchProblem(ARCHITECTURE, 20, seed=3, additive=additive)
