@@ -194,8 +194,10 @@ class Watched:
     ) -> list[float]:
         return self._noted(self.inner.drifts(schedule, prompts, indices))
 
-    def profile(self, prompts: CalibrationPrompts, steps: int, samples: int) -> Profile:
-        return self.inner.profile(prompts, steps, samples)
+    def profile(
+        self, prompts: CalibrationPrompts, steps: int, samples: int, images: float
+    ) -> Profile:
+        return self.inner.profile(prompts, steps, samples, images)
 
     def _noted(self, numbers: list[float]) -> list[float]:
         parent = parent_process()

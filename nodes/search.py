@@ -197,8 +197,9 @@ class SearchNode(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "ecad+: measure what a few reuses do, in the time of 16 pictures, and "
-                        "begin with schedules made from that. Left out when the budget is small."
+                        "ecad+: first measure what reuses change, with a tenth of the images (120 "
+                        "at most), and begin with schedules made from that. Left out when the "
+                        "budget is small."
                     ),
                 ),
                 field(
@@ -452,21 +453,34 @@ class SearchRun:
         # one picture at a time, as the profile counts its work
         single = replace(renderer, settings=replace(renderer.settings, batch=1))
         samples = min(PROFILED_SAMPLES, self.search.n_samples)
+        work = quick.images_before(self.search.settings.images)
 
         def on_images(images: float, what: str) -> None:
             self.progress.update(images)
-            self.progress.text(f"profile, {what}: {min(images / quick.IMAGES, 1.0):.0%}")
+            self.progress.text(f"profile, {what}: {min(images / work, 1.0):.0%}")
+
+        def seconds() -> float:
+            """Since the last time it was asked for."""
+            nonlocal started
+            before, started = started, time.perf_counter()
+            return started - before
 
         profiler = Profiler(
-            single, samples, partial(made_on, renderer.sigmas), on_images, self.search.latency
+            single,
+            samples,
+            partial(made_on, renderer.sigmas),
+            on_images,
+            self.search.latency,
+            images=work,
+            known=self.search.profile_notes,
+            on_note=lambda note: self.search.note_profile(note, seconds=seconds()),
         )
         try:
             start = quick.start_of(*profiler.profile())
         except SearchError as error:  # such as more steps than a profile is for
             log.info("ECAD: the search begins without a profile: %s", error)
             return
-        seconds = time.perf_counter() - started
-        self.search.start_from(start, images=round(quick.IMAGES), seconds=seconds)
+        self.search.start_from(start, images=round(work), seconds=seconds())
 
     def finish(self, hire: Callable[[], WorkerPool] | None = None) -> Front:
         """Work through the jobs that are left; returns the front, which is also on the disk.

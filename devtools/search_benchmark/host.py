@@ -81,11 +81,13 @@ class RenderedImages:
             drifts.append(float(difference / uncached.square().mean()))
         return drifts
 
-    def profile(self, prompts: CalibrationPrompts, steps: int, samples: int) -> Profile:
+    def profile(
+        self, prompts: CalibrationPrompts, steps: int, samples: int, images: float
+    ) -> Profile:
         renderer = self._renderer(prompts, steps, 1)
         made_on = functools.partial(self.pack.module("nodes.search").made_on, renderer.sigmas)
         profiler = self.pack.module("nodes.host.profiling").Profiler(
-            renderer, samples, made_on, lambda images, what: None
+            renderer, samples, made_on, lambda done, what: None, images=images
         )
         _, measured = profiler.profile()
         return Profile(

@@ -16,7 +16,8 @@ class ImageSource(Protocol):
     """Numbers about the image of each sample of `prompts` in `indices` under a schedule.
 
     scores: the scorer's, higher is better. drifts: how far the final latent is from the uncached
-    run's of the same prompt and noise, as a share of its mean square.
+    run's of the same prompt and noise, as a share of its mean square. profile: what a profile of
+    `images` images' work measures on the first `samples` of the prompts.
     """
 
     def scores(
@@ -27,7 +28,9 @@ class ImageSource(Protocol):
         self, schedule: Schedule, prompts: CalibrationPrompts, indices: Sequence[int]
     ) -> list[float]: ...
 
-    def profile(self, prompts: CalibrationPrompts, steps: int, samples: int) -> Profile: ...
+    def profile(
+        self, prompts: CalibrationPrompts, steps: int, samples: int, images: float
+    ) -> Profile: ...
 
 
 class Profile(NamedTuple):
@@ -81,11 +84,13 @@ class RememberedImages:
     ) -> list[float]:
         return self._remembered("drifts", self.inner.drifts, schedule, prompts, indices)
 
-    def profile(self, prompts: CalibrationPrompts, steps: int, samples: int) -> Profile:
+    def profile(
+        self, prompts: CalibrationPrompts, steps: int, samples: int, images: float
+    ) -> Profile:
         first = [[s.prompt, s.seed] for s in prompts.samples[:samples]]
-        key = json.dumps([steps, first, self.code])
+        key = json.dumps([steps, first, images, self.code])
         if key not in self.profiles:
-            self.profiles[key] = self.inner.profile(prompts, steps, samples)
+            self.profiles[key] = self.inner.profile(prompts, steps, samples, images)
             self.rendered += samples + len(self.profiles[key].measured)
             self._append_line({"profiled": key, "profile": self.profiles[key]})
         return self.profiles[key]

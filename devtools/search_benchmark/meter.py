@@ -93,10 +93,10 @@ class Meter:
         self._at_hand.update((schedule.key, i) for i in samples)
         return self.source.drifts(schedule, self.prompts, samples)
 
-    def profile(self, samples: int) -> tuple[quick.Plan, list[quick.Measured]]:
-        """A profile of the first samples; every sampling of it counts as an image, though most
-        skip what is known of theirs."""
-        found = self.source.profile(self.prompts, self.steps, samples)
+    def profile(self, samples: int, images: float) -> tuple[quick.Plan, list[quick.Measured]]:
+        """A profile of the first samples, of `images` images' work. Every sampling of it counts as
+        an image, though most skip what is known of theirs."""
+        found = self.source.profile(self.prompts, self.steps, samples, images)
         self._count(samples + len(found.measured))
         plan = quick.plan_of(self.architecture, self.steps, self.workload, found.benefits)
         measured = [

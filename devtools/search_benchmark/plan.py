@@ -105,6 +105,7 @@ ABLATIONS = (
     "racing",
     "confirming",
     "caution",
+    "its long profile",
     "profile",
     "its start",
     "structured moves",

@@ -35,6 +35,8 @@ def check(record: Mapping[str, Any], n_samples: int) -> None:
         keys = record["confirm"]
         if not isinstance(keys, list) or not keys or not all(map(_is_text, keys)):
             raise ValueError(f"'confirm' is {keys!r:.80}")
+    elif "profile" in record:
+        _check_note(record["profile"], n_samples)
     elif "start" in record:
         _require("images", record, _is_images)
         for schedule in _objects("start", record):
@@ -42,6 +44,20 @@ def check(record: Mapping[str, Any], n_samples: int) -> None:
             _require("name", schedule, _is_name)
     else:
         _check_answer(record, n_samples)
+
+
+def _check_note(note: object, n_samples: int) -> None:
+    """See ProfileNotes."""
+    if not isinstance(note, dict):
+        raise ValueError(f"'profile' is {note!r:.80}")
+    if "benefits" in note:
+        _require("benefits", note, _are_numbers)
+        return
+    _require("gaps", note, _are_gaps)
+    _require("drift", note, is_number)
+    sample = note.get("sample")
+    if not is_count(sample) or sample >= n_samples:
+        raise ValueError(f"'sample' is {sample!r:.80}, of {n_samples} samples")
 
 
 def _check_answer(record: Mapping[str, Any], n_samples: int) -> None:
@@ -92,6 +108,19 @@ def _objects(name: str, record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _is_images(value: object) -> bool:
     return is_count(value) and value <= MOST_IMAGES
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list) and all(map(is_number, value))
+
+
+def _are_gaps(value: object) -> bool:
+    """Lists of (start, length, fill), at least one."""
+    return (
+        isinstance(value, list)
+        and value != []
+        and all(isinstance(g, list) and len(g) == 3 and all(map(is_count, g)) for g in value)
+    )
 
 
 def _is_text(value: object) -> bool:

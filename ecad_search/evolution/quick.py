@@ -57,6 +57,8 @@ COST_UNITS = 5_000  # of a whole sampling; costs of a step are rounded to these
 # A profile's work, in that of uncached images. Beginning so many short samplings takes time too: a
 # small model, of which that is a large part, needs as long as for 15 to 18.
 IMAGES = 13.0
+SEARCH_SHARE = 0.1  # of a search's images go into the profile that it begins with
+MOST_IMAGES = 120.0  # but no more; it is then as good as it gets
 MOST_PROBED = 3  # steps at which components are tried
 PROBING_IMAGES = 1.8  # which takes no longer than this
 SLOWEST_START = 1.3  # speed-up below which a search need not begin: there it loses next to nothing
@@ -170,6 +172,11 @@ class Plan:
             ring, refreshes = self.fills[gap.fill]
             saved += gap.length - (gap.length - refreshes) * times[0] - refreshes * times[ring]
         return float(self.steps - gaps[0].start - saved) / self.steps
+
+
+def images_before(budget: int) -> float:
+    """The work of a profile, in images, with which a search of so many images begins."""
+    return min(max(IMAGES, SEARCH_SHARE * budget), MOST_IMAGES)
 
 
 def units(architecture: Architecture) -> npt.NDArray[np.intp]:

@@ -27,6 +27,7 @@ from .journal import Journal
 from .journal_records import DROPPED, MORE, SCORED, TRIED, check
 from .memory import MIB, CacheLimit, CacheMemory
 from .operators import Grid
+from .profile_notes import Note, ProfileNotes
 from .proposals import Proposal
 from .seeding import Seed
 from .settings import SearchSettings
@@ -211,6 +212,7 @@ class Search:
         self._made: dict[tuple[bytes, str], Schedule] = {}
         self._generation = -1
         self._profiled: list[Seed] | None = None
+        self.profile_notes = ProfileNotes()
         self._barren = 0
         self._images = 0
         self._exhausted = False
@@ -264,6 +266,13 @@ class Search:
         """Whether `start_from` may still be called: ecad+ that has bred nothing yet."""
         return self.settings.mode == "ecad+" and self._generation < 0 and self._profiled is None
 
+    def note_profile(self, note: Note, *, seconds: float = 0.0) -> None:
+        """Write down what a profile has found; `profile_notes` has it when the search goes on."""
+        self._require_start()
+        record = {"profile": note}
+        self.journal.append(record, seconds=seconds)
+        self._apply(record)
+
     def start_from(
         self, schedules: Sequence[Schedule], *, images: int, seconds: float = 0.0
     ) -> None:
@@ -272,12 +281,7 @@ class Search:
         They come from a profile that took `images` of the budget. Journaled: a search that goes on
         has them.
         """
-        if not self.awaits_start:
-            raise SearchError(
-                f"This search (mode {self.settings.mode}, generation {self._generation}) cannot "
-                "start from a profile: only ecad+ does, before its first candidates. Use another "
-                "journal."
-            )
+        self._require_start()
         fitted = [self._fitted(schedule) for schedule in schedules]
         record = {
             "start": [
@@ -433,6 +437,14 @@ class Search:
                 "the model's latency first, or count in macs."
             )
 
+    def _require_start(self) -> None:
+        if not self.awaits_start:
+            raise SearchError(
+                f"This search (mode {self.settings.mode}, generation {self._generation}) cannot "
+                "start from a profile: only ecad+ does, before its first candidates. Use another "
+                "journal."
+            )
+
     def _shares(self, compute: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         """(n,) costs relative to the uncached run, of (n, steps, cells) all at once."""
         if self._times is not None:
@@ -486,6 +498,11 @@ class Search:
             raise ValueError("costs in seconds, but no latency before it")
         if "generation" in record:
             self._begin_generation(record)
+            return
+        if "profile" in record:
+            if not self.awaits_start:
+                raise ValueError("a profile after the search had begun")
+            self.profile_notes.take(record["profile"])
             return
         if "start" in record:
             self._begin_start(record)

@@ -22,6 +22,12 @@ from ...ecad_search.engine.profile import ProbingRun, benefits, probing_schedule
 from ...ecad_search.engine.run import Run
 from ...ecad_search.errors import SearchError
 from ...ecad_search.evolution import quick
+from ...ecad_search.evolution.profile_notes import (
+    Note,
+    ProfileNotes,
+    note_of_benefits,
+    note_of_drift,
+)
 from ...ecad_search.evolution.quick import Gap, Measured, Plan
 from .patching import CacheOptions, apply_schedule, sampling_in
 from .rendering import Renderer
@@ -88,8 +94,9 @@ class Profiler:
     """One profile of the first `samples` samples of the renderer's calibration.
 
     `prepared` says of a schedule on which noise levels it is made. `on_images` hears how many
-    images' work is done, of `quick.IMAGES`, and what is being done. Costs are MACs, or seconds by
-    the `latency`.
+    images' work is done, of `images`, and what is being done. Costs are MACs, or seconds by the
+    `latency`. What is `known` from a profile that was cut off is not measured again; `on_note`
+    hears what should be known to the next one.
     """
 
     renderer: Renderer
@@ -97,6 +104,9 @@ class Profiler:
     prepared: Callable[[Schedule], Schedule]
     on_images: Callable[[float, str], None]
     latency: Latency | None = None
+    images: float = quick.IMAGES
+    known: ProfileNotes = field(default_factory=ProfileNotes)
+    on_note: Callable[[Note], None] = lambda note: None
     done: float = 0.0
     uncached: list[Uncached] = field(default_factory=list)
     benefits: Any = None  # (n_units,) of computing each unit alone, once known
@@ -109,13 +119,17 @@ class Profiler:
         found = []
         for sample, probed in enumerate(steps):
             found.append(self.sample_uncached(sample, probed, units))
-        known = [shares for shares in found if shares is not None]
-        if not known:
-            raise SearchError(
-                "Reusing every component of this model changed nothing, so there is nothing to "
-                "choose by; sample once under a FORA schedule and read its report."
-            )
-        self.benefits = np.mean(known, axis=0)
+        if self.known.benefits is None:
+            told = [shares for shares in found if shares is not None]
+            if not told:
+                raise SearchError(
+                    "Reusing every component of this model changed nothing, so there is nothing to "
+                    "choose by; sample once under a FORA schedule and read its report."
+                )
+            self.benefits = np.mean(told, axis=0)
+            self.on_note(note_of_benefits(self.benefits))
+        else:
+            self.benefits = np.array(self.known.benefits)
         plan = quick.plan_of(
             architecture, renderer.steps, renderer.workload, self.benefits, latency=self.latency
         )
@@ -132,11 +146,11 @@ class Profiler:
 
     @property
     def images_left(self) -> float:
-        return quick.IMAGES - self.done
+        return self.images - self.done
 
     def sample_uncached(self, sample: int, probed: int, units: Sequence[Any]) -> Any:
         """What each unit is good for at the step `probed`; None if that cannot be told there."""
-        recorder = Recorder(probed, units)
+        recorder = Recorder(probed if self.known.benefits is None else -1, units)
         steps = [] if probed < 0 else [probed]
         schedule = probing_schedule(self.renderer.architecture, self.renderer.steps, steps)
         latent = self._sampled(recorder, schedule, ProbingRun, sample, 1.0, "uncached")
@@ -145,11 +159,17 @@ class Profiler:
         return recorder.benefits
 
     def measured(self, plan: Plan, gaps: tuple[Gap, ...], sample: int, what: str) -> Measured:
+        drift = self.known.drifts.get((gaps, sample))
+        if drift is not None:
+            self.done += plan.images(gaps)
+            return Measured(gaps, sample, drift)
         predictions, uncached = self.uncached[sample]
         replay = Replay(predictions, gaps[0].start)
         schedule = plan.schedule(gaps, name="profile")
         latent = self._sampled(replay, schedule, Run, sample, plan.images(gaps), what)
-        return Measured(gaps, sample, relative_drift(latent, uncached))
+        drift = relative_drift(latent, uncached)
+        self.on_note(note_of_drift(gaps, sample, drift))
+        return Measured(gaps, sample, drift)
 
     def _sampled(
         self,

@@ -44,7 +44,7 @@ class SyntheticImages:
         self.asked["drifts"] += len(indices)
         return [self.problem.true_loss(schedule) * (1 + 0.1 * i) for i in indices]
 
-    def profile(self, prompts, steps, samples):
+    def profile(self, prompts, steps, samples, images):
         """What each unit is good for is made up, drifts are the problem's own."""
         benefits = np.linspace(0.1, 0.4, int(quick.units(TINY).max()) + 1)
         plan = quick.plan_of(TINY, STEPS, TINY.native_workload(2), benefits)

@@ -39,9 +39,9 @@ class Mortal:
         self._spend(indices)
         return self.inner.drifts(schedule, prompts, indices)
 
-    def profile(self, prompts, steps, samples):
+    def profile(self, prompts, steps, samples, images):
         self._spend(range(samples))
-        return self.inner.profile(prompts, steps, samples)
+        return self.inner.profile(prompts, steps, samples, images)
 
 
 TIMES = ("rendered", "seconds")
@@ -107,7 +107,7 @@ def test_what_other_code_has_profiled_is_profiled_again(plan, images, tmp_path):
     rendered = []
     for code in ("a", "a", "b"):
         kept = RememberedImages(images(), tmp_path / "kept", code=code)
-        kept.profile(plan.calibration(0), plan.steps, 4)
+        kept.profile(plan.calibration(0), plan.steps, 4, 13.0)
         rendered.append(kept.rendered)
     assert [rendered[0], 0, rendered[0]] == rendered
     assert rendered[0] > 4

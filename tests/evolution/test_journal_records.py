@@ -12,6 +12,8 @@ from ecad_search.core import presets
 from ecad_search.errors import JournalError, SearchError
 from ecad_search.evolution.journal import Journal
 from ecad_search.evolution.journal_front import recorded_search
+from ecad_search.evolution.profile_notes import note_of_benefits, note_of_drift
+from ecad_search.evolution.quick import Gap
 from ecad_search.evolution.search import Search
 from ecad_search.evolution.settings import SearchSettings
 from ecad_search.testing.search_problem import SearchProblem
@@ -27,9 +29,11 @@ def search_in(journal):
 
 @pytest.fixture
 def path(tmp_path):
-    """A journal of: the header, a start, a generation, then the scores of candidates."""
+    """A journal of: the header, a profile, its start, a generation, then the scores of candidates."""
     with Journal(tmp_path / "a.jsonl") as journal:
         search = search_in(journal)
+        search.note_profile(note_of_benefits([0.5, 0.1]))
+        search.note_profile(note_of_drift([Gap(0, 2, 0)], 3, 0.25))
         search.start_from([presets.fora(TINY, 4, 3)], images=2)
         for _ in range(4):
             PROBLEM.answer(search, search.ask())
@@ -74,6 +78,14 @@ def line_with(path, field):
         ("start", {"start": {}}, "'start' is no list"),
         ("start", {"start": [{"bits": "zz", "name": "a"}]}, "'bits' is"),
         ("start", {"start": [{"bits": "00", "name": 3}]}, "'name' is 3"),
+        ("profile", {"profile": 3}, "'profile' is 3"),
+        ("profile", {"profile": {"benefits": [0.5, "a"]}}, "'benefits' is"),
+        ("profile", {"profile": {"sample": 0, "drift": 0.5}}, "'gaps' is missing"),
+        ("profile", {"profile": {"gaps": [], "sample": 0, "drift": 0.5}}, "'gaps' is []"),
+        ("profile", {"profile": {"gaps": [[0, 1]], "sample": 0, "drift": 0.5}}, "'gaps' is"),
+        ("profile", {"profile": {"gaps": [[0, 1, -1]], "sample": 0, "drift": 0.5}}, "'gaps' is"),
+        ("profile", {"profile": {"gaps": [[0, 1, 0]], "sample": 99, "drift": 0.5}}, "'sample' is"),
+        ("profile", {"profile": {"gaps": [[0, 1, 0]], "sample": 0}}, "'drift' is missing"),
         ("generation", {"generation": True}, "'generation' is True"),
         ("generation", {"candidates": [3]}, "'candidates' is no list"),
     ],

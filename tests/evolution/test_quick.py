@@ -418,3 +418,10 @@ def test_a_front_has_its_predictions_and_the_references_beside_it():
         assert point.cost == relative_cost(point.schedule, WORKLOAD)
     loaded = type(front).from_json(front.to_json())
     assert [p.schedule.key for p in front] == [p.schedule.key for p in loaded]
+
+
+@pytest.mark.parametrize(
+    ("budget", "images"), [(78, 13.0), (130, 13.0), (1000, 100.0), (1200, 120.0), (10**6, 120.0)]
+)
+def test_a_search_begins_with_a_profile_of_a_tenth_of_its_images(budget, images):
+    assert images == quick.images_before(budget)

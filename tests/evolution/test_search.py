@@ -17,6 +17,8 @@ from ecad_search.core.cost import relative_cost
 from ecad_search.core.front import Front
 from ecad_search.errors import JournalError, ModelMismatchError, ScorerError, SearchError
 from ecad_search.evolution.journal import Journal
+from ecad_search.evolution.profile_notes import note_of_benefits, note_of_drift
+from ecad_search.evolution.quick import Gap
 from ecad_search.evolution.search import Search
 from ecad_search.evolution.settings import SearchSettings
 from ecad_search.testing.search_problem import SearchProblem
@@ -595,9 +597,18 @@ def test_no_found_schedule_beats_the_known_best_front():
 
 
 def profiled(journal, **fields):
-    """A search that begins with two schedules which no built-in start has."""
+    """A search that begins with two schedules which no built-in start has.
+
+    They come from a profile of three measurements, those among them that are not known yet.
+    """
     search = search_of(journal, **fields)
     if search.awaits_start:
+        notes = search.profile_notes
+        if notes.benefits is None:
+            search.note_profile(note_of_benefits([0.1, 0.2]))
+        for sample in range(3):
+            if ((Gap(1, 2, 0),), sample) not in notes.drifts:
+                search.note_profile(note_of_drift([Gap(1, 2, 0)], sample, 0.1 / 3))
         rows = np.ones((6, TINY.n_cells), dtype=bool)
         rows[2:4] = False
         other = rows.copy()
@@ -618,6 +629,19 @@ def test_a_search_begins_with_the_schedules_of_a_profile_and_the_references(tmp_
     assert ["profile", "profile"] == origins[:2]
     assert all(origin.startswith("fora ") for origin in origins[2:]) and len(origins) > 3
     assert search.finished and 100 < search.progress.images <= 120
+
+
+def test_a_search_knows_what_its_profile_has_measured_when_it_goes_on(tmp_path):
+    path = tmp_path / "search.jsonl"
+    with Journal(path) as journal:
+        search = search_of(journal)
+        search.note_profile(note_of_benefits([0.1, 0.2]))
+        search.note_profile(note_of_drift([Gap(1, 2, 0)], 1, 0.1 / 3))
+    with Journal(path) as journal:
+        search = search_of(journal)
+    assert search.awaits_start
+    assert [0.1, 0.2] == search.profile_notes.benefits
+    assert {((Gap(1, 2, 0),), 1): 0.1 / 3} == search.profile_notes.drifts
 
 
 def test_the_images_of_a_profile_are_of_the_budget():
@@ -648,6 +672,8 @@ def test_only_ecad_plus_starts_from_a_profile(mode):
     assert not search.awaits_start
     with pytest.raises(SearchError, match=f"mode {mode}.*only ecad"):
         search.start_from([], images=0)
+    with pytest.raises(SearchError, match=f"mode {mode}.*only ecad"):
+        search.note_profile(note_of_benefits([0.5]))
 
 
 def test_a_search_that_has_begun_takes_no_profile():

@@ -98,6 +98,13 @@ ARMS = (
         confirms=True,
     ),
     Arm(
+        "ecad+ without its long profile",
+        "measures no more than ECAD Quick Schedule does before it begins",
+        ours.without_long_profile,
+        is_ablation=True,
+        confirms=True,
+    ),
+    Arm(
         "ecad+ without profile",
         "begins with FORA-like schedules instead of those of a profile",
         ours.without_profile,

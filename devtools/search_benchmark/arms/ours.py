@@ -26,9 +26,13 @@ def finish(
     kind: type[Search] = Search,
     *,
     profiled: bool = False,
+    work: float | None = None,
     watch: Callable[[Search], None] = lambda search: None,
 ) -> Search:
-    """Search to the end; `watch` sees the search after each job."""
+    """Search to the end; `watch` sees the search after each job.
+
+    `work` is that of the profile, in images, where it is not what the Search node gives to one.
+    """
     meter.caution = settings.caution
     meter.enough = settings.trial_of(meter.n_samples)
     search = kind(
@@ -41,7 +45,8 @@ def finish(
     )
     if profiled:
         before = meter.images
-        start = quick.start_of(*meter.profile(PROFILED_SAMPLES))
+        work = quick.images_before(settings.images) if work is None else work
+        start = quick.start_of(*meter.profile(PROFILED_SAMPLES, work))
         search.start_from(start, images=meter.images - before)
     while (job := search.ask()) is not None:
         search.tell(job, meter.scores(job.candidate.schedule, job.samples))
@@ -69,7 +74,7 @@ def ecad(meter: Meter, seed: int) -> None:
 
 def quick_schedule(meter: Meter, seed: int) -> None:
     """The schedules of a profile, scored one after the other; no search."""
-    plan, measured = meter.profile(PROFILED_SAMPLES)
+    plan, measured = meter.profile(PROFILED_SAMPLES, quick.IMAGES)
     meter.scores(meter.uncached)
     for schedule in quick.start_of(plan, measured, quick.SPREAD):
         meter.scores(schedule)
@@ -88,6 +93,10 @@ def without_racing(meter: Meter, seed: int) -> None:
 
 def without_caution(meter: Meter, seed: int) -> None:
     finish(meter, ecad_settings(meter, seed, caution=0.0), profiled=True)
+
+
+def without_long_profile(meter: Meter, seed: int) -> None:
+    finish(meter, ecad_settings(meter, seed), profiled=True, work=quick.IMAGES)
 
 
 def without_profile(meter: Meter, seed: int) -> None:

@@ -311,6 +311,40 @@ def test_cancel_in_the_profile_begins_it_again_when_the_graph_is_queued_again(
     assert 1 == sum('"start"' in line for line in journal_of(output).open())
 
 
+def test_a_profile_that_was_cancelled_goes_on_where_it_was(
+    comfy, search, output, tiny_pixart, uninterrupted
+):
+    """Its schedules are those of one that was left alone, and nothing is measured twice."""
+    calls = 0
+
+    def cancel(*_):
+        nonlocal calls
+        calls += 1
+        if calls in (120, 200):
+            comfy.model_management.interrupt_current_processing()
+
+    inputs = {"images": 100, "generations": 0, "mode": "ecad+"}
+    search(model=tiny_pixart(depth=2, flow=True), journal="alone", **inputs)
+    model = tiny_pixart(depth=2, flow=True)
+    handle = model.model.diffusion_model.register_forward_hook(cancel)
+    for _ in range(2):
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            search(model=model, journal="cancelled", **inputs)
+    handle.remove()
+    search(model=model, journal="cancelled", **inputs)
+    (alone, start), (cancelled, start_again) = (
+        (
+            [record["profile"] for record in records if "profile" in record],
+            next(record["start"] for record in records if "start" in record),
+        )
+        for name in ("alone", "cancelled")
+        for records in [[json.loads(line) for line in (output / f"ecad/{name}.jsonl").open()]]
+    )
+    assert len(alone) > 5
+    assert alone == cancelled
+    assert start == start_again
+
+
 def test_no_candidate_holds_more_than_the_limit_and_the_front_says_what_each_holds(
     pack, search, settings, apply, monkeypatch, tiny_pixart, output
 ):
