@@ -29,7 +29,7 @@ def search_in(journal):
 
 @pytest.fixture
 def path(tmp_path):
-    """A journal of: the header, a profile, its start, a generation, then the scores of candidates."""
+    """A journal of: header, profile, start, a generation, then the scores of candidates."""
     with Journal(tmp_path / "a.jsonl") as journal:
         search = search_in(journal)
         search.note_profile(note_of_benefits([0.5, 0.1]))
