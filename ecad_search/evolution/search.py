@@ -200,6 +200,7 @@ class Search:
         self._entries: dict[str, _Entry] = {uncached.key: self._uncached}
         # What is asked for again and again, and would else be looked for among all entries.
         self._open: dict[str, _Entry] = {uncached.key: self._uncached}
+        self._known_bits = {np.packbits(uncached.compute).tobytes()}  # of all schedules, packed
         self._rivals: list[_Entry] = []  # have all samples, and may be on the front
         self._references: list[_Entry] = []
         self._spreads: dict[str, Floats] = {}  # variances of the ranked, but for the uncached run
@@ -623,6 +624,7 @@ class Search:
             allowed=mib is None or (cache_bytes is not None and cache_bytes <= mib * MIB),
         )
         self._entries[schedule.key] = self._open[schedule.key] = entry
+        self._known_bits.add(np.packbits(schedule.compute).tobytes())
         if is_reference:
             self._references.append(entry)
         return entry
@@ -1130,10 +1132,7 @@ class Search:
             front, self.settings.population_for(self.architecture), rng
         )
         parents = [scored[i].candidate.schedule.compute for i in kept]
-        known = {
-            np.packbits(entry.candidate.schedule.compute).tobytes()
-            for entry in self._entries.values()
-        }
+        known = set(self._known_bits)
 
         def proposed(
             parents: list[npt.NDArray[np.bool_]], select: proposals.Select
