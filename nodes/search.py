@@ -453,11 +453,11 @@ class SearchRun:
         # one picture at a time, as the profile counts its work
         single = replace(renderer, settings=replace(renderer.settings, batch=1))
         samples = min(PROFILED_SAMPLES, self.search.n_samples)
-        work = quick.images_before(self.search.settings.images)
+        settings = self.search.settings
 
         def on_images(images: float, what: str) -> None:
             self.progress.update(images)
-            self.progress.text(f"profile, {what}: {min(images / work, 1.0):.0%}")
+            self.progress.text(f"profile, {what}: {min(images / profiler.images, 1.0):.0%}")
 
         def seconds() -> float:
             """Since the last time it was asked for."""
@@ -471,7 +471,10 @@ class SearchRun:
             partial(made_on, renderer.sigmas),
             on_images,
             self.search.latency,
-            images=work,
+            images=quick.images_before(settings.images),
+            seconds=None
+            if settings.minutes is None
+            else quick.SEARCH_SHARE * 60 * settings.minutes,
             known=self.search.profile_notes,
             on_note=lambda note: self.search.note_profile(note, seconds=seconds()),
         )
@@ -480,7 +483,7 @@ class SearchRun:
         except SearchError as error:  # such as more steps than a profile is for
             log.info("ECAD: the search begins without a profile: %s", error)
             return
-        self.search.start_from(start, images=round(work), seconds=seconds())
+        self.search.start_from(start, images=round(profiler.images), seconds=seconds())
 
     def finish(self, hire: Callable[[], WorkerPool] | None = None) -> Front:
         """Work through the jobs that are left; returns the front, which is also on the disk.

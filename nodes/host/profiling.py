@@ -7,6 +7,7 @@ takes the kept predictions up to the gap's start, for there nothing differs yet.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -95,7 +96,8 @@ class Profiler:
 
     `prepared` says of a schedule on which noise levels it is made. `on_images` hears how many
     images' work is done, of `images`, and what is being done. Costs are MACs, or seconds by the
-    `latency`. What is `known` from a profile that was cut off is not measured again; `on_note`
+    `latency`. Of a limit in `seconds` it makes as many images as these last, `quick.IMAGES` at
+    least. What is `known` from a profile that was cut off is not measured again; `on_note`
     hears what should be known to the next one.
     """
 
@@ -105,6 +107,7 @@ class Profiler:
     on_images: Callable[[float, str], None]
     latency: Latency | None = None
     images: float = quick.IMAGES
+    seconds: float | None = None
     known: ProfileNotes = field(default_factory=ProfileNotes)
     on_note: Callable[[Note], None] = lambda note: None
     done: float = 0.0
@@ -116,9 +119,13 @@ class Profiler:
         unit = quick.units(architecture)
         units = [unit == number for number in range(int(unit.max()) + 1)]
         steps = quick.probed_steps(renderer.steps, len(units), self.samples)
-        found = []
+        found, took = [], []
         for sample, probed in enumerate(steps):
+            started = time.perf_counter()
             found.append(self.sample_uncached(sample, probed, units))
+            took.append(time.perf_counter() - started)
+        if self.seconds is not None:  # the fastest: others load the model, or probe it
+            self.images = min(self.images, max(quick.IMAGES, self.seconds / min(took)))
         if self.known.benefits is None:
             told = [shares for shares in found if shares is not None]
             if not told:

@@ -278,6 +278,15 @@ def test_a_search_with_images_to_spare_begins_with_a_profile(search, output):
     assert start[0]["start"]
 
 
+@pytest.mark.parametrize(("minutes", "spent"), [(0.01, 13), (10_000.0, 40), (0.0, 40)])
+def test_a_profile_takes_no_more_than_a_tenth_of_the_images_and_of_the_time(
+    search, output, minutes, spent
+):
+    search(images=400, generations=0, minutes=minutes)
+    records = [json.loads(line) for line in journal_of(output).open()]
+    assert [spent] == [record["images"] for record in records if "start" in record]
+
+
 @pytest.mark.parametrize("changes", [{"images": 77}, {"profile_first": False}, {"mode": "paper"}])
 def test_a_search_begins_without_a_profile(search, output, changes):
     search(**({"images": 100, "generations": 1} | changes))
