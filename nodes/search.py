@@ -454,13 +454,14 @@ class SearchRun:
         single = replace(renderer, settings=replace(renderer.settings, batch=1))
         samples = min(PROFILED_SAMPLES, self.search.n_samples)
         settings = self.search.settings
+        minutes = settings.minutes
 
         def on_images(images: float, what: str) -> None:
             self.progress.update(images)
             self.progress.text(f"profile, {what}: {min(images / profiler.images, 1.0):.0%}")
 
-        def seconds() -> float:
-            """Since the last time it was asked for."""
+        def lap() -> float:
+            """Seconds since the last time it was asked for."""
             nonlocal started
             before, started = started, time.perf_counter()
             return started - before
@@ -472,18 +473,16 @@ class SearchRun:
             on_images,
             self.search.latency,
             images=quick.images_before(settings.images),
-            seconds=None
-            if settings.minutes is None
-            else quick.SEARCH_SHARE * 60 * settings.minutes,
+            seconds=None if minutes is None else quick.SEARCH_SHARE * 60 * minutes,
             known=self.search.profile_notes,
-            on_note=lambda note: self.search.note_profile(note, seconds=seconds()),
+            on_note=lambda note: self.search.note_profile(note, seconds=lap()),
         )
         try:
             start = quick.start_of(*profiler.profile())
         except SearchError as error:  # such as more steps than a profile is for
             log.info("ECAD: the search begins without a profile: %s", error)
             return
-        self.search.start_from(start, images=round(profiler.images), seconds=seconds())
+        self.search.start_from(start, images=round(profiler.images), seconds=lap())
 
     def finish(self, hire: Callable[[], WorkerPool] | None = None) -> Front:
         """Work through the jobs that are left; returns the front, which is also on the disk.
