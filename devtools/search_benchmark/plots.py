@@ -28,7 +28,7 @@ from ecad_search.drawing.canvas import (
 from .arms import ARMS, ECAD, OFFICIAL
 from .verdict import Runs, curves, mean_curve, value_at
 
-LEFT, TOP, RIGHT, BOTTOM = 92, 64, 290, 68  # pixels around the plot
+LEFT, TOP, RIGHT, BOTTOM = 92, 64, 320, 68  # pixels around the plot
 WIDTH, HEIGHT = 1120, 620
 COLOURS: tuple[Colour, ...] = (
     INK,

@@ -59,12 +59,16 @@ def curves(runs: Sequence[Mapping[str, Any]]) -> list[Curve]:
 
 
 def mean_curve(found: Sequence[Curve]) -> list[tuple[float, float]]:
-    """(images, mean hypervolume) at every number of images at which some run was looked at.
+    """(images, mean hypervolume) wherever the run that went on longest was looked at.
 
-    From where every run has been: before, the mean would be of some of them alone.
+    From where every run has been: before, the mean would be of some of them alone. A run that has
+    ended keeps its last value.
     """
-    begun = max((curve[0][0] for curve in found), default=0)
-    images = sorted({point[0] for curve in found for point in curve if point[0] >= begun})
+    if not found:
+        return []
+    begun = max(curve[0][0] for curve in found)
+    longest = max(found, key=lambda curve: curve[-1][0])
+    images = [n for n, _ in longest if n >= begun]
     return [(n, statistics.fmean(value_at(curve, n) for curve in found)) for n in images]
 
 

@@ -518,7 +518,7 @@ class Search:
         self._images += stop - start
         if "failed" in record:
             entry.failed = record["failed"]
-            self._note(entry)
+            self._place(entry)
             return
         found = self._scores_of(record)
         if found.shape != (self.n_scorers, stop - start):
@@ -527,21 +527,22 @@ class Search:
         entry.verdict = record["verdict"]
         entry.paired = _Paired.of(entry.scores, self._uncached.scores, self.settings.caution)
         entry.point = None
-        self._note(entry)
+        self._place(entry)
 
-    def _note(self, entry: _Entry) -> None:
+    def _place(self, entry: _Entry) -> None:
         """Put `entry`, of which something new is known, where it now belongs."""
         key = entry.candidate.key
         if not entry.is_open:
             self._open.pop(key, None)
         if entry.is_scored and entry.allowed:
             self._rivals.append(entry)
-        if entry is not self._uncached and (self._is_ranked(entry) or key in self._spreads):
+        is_ranked = self._is_ranked(entry) and entry is not self._uncached
+        if is_ranked or key in self._spreads:
             self._usual = None
-            if self._is_ranked(entry):
-                self._spreads[key] = self._paired(entry).variances
-            else:
-                del self._spreads[key]
+        if is_ranked:
+            self._spreads[key] = self._paired(entry).variances
+        else:
+            self._spreads.pop(key, None)
         self._keep(entry)
 
     @staticmethod

@@ -131,11 +131,9 @@ def test_no_two_arms_of_a_plot_have_one_colour(ablations):
     assert len(shown) == len({plots.colour_of(arm) for arm in shown})
 
 
-def test_a_mean_begins_where_every_seed_has_been():
-    found = [[[100, 0.2], [300, 0.4]], [[200, 0.6]]]
-    assert [(200, 0.4), (300, 0.5)] == [
-        (images, pytest.approx(value)) for images, value in verdict.mean_curve(found)
-    ]
+def test_a_mean_begins_where_every_seed_has_been_and_has_one_end():
+    found = [[[100, 0.2], [300, 0.4], [310, 0.4]], [[200, 0.6], [300, 0.6], [305, 0.8]]]
+    assert [(300, 0.5), (310, pytest.approx(0.6))] == verdict.mean_curve(found)
 
 
 def test_the_images_needed_are_those_of_the_first_checkpoint_that_is_as_good():
