@@ -92,12 +92,14 @@ def recorded_front(path: Path) -> Front:
 
     That file tells more of the model and the sampling, but a killed search may have left it behind.
     """
-    front = recorded_search(path).front
+    search = recorded_search(path)
+    front = search.front
     try:
         saved = Front.load(front_beside(path))
     except EcadError:
         return front
-    return saved if saved.content == front.content else front
+    known = (front.content, search.confirmed_front.content)  # of one that goes on, or has finished
+    return saved if saved.content in known else front
 
 
 def _architecture(fields: Mapping[str, Any]) -> Architecture:

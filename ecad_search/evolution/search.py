@@ -348,21 +348,31 @@ class Search:
         """The front of the candidates, with the references beside it.
 
         All are scored on every sample, unless settings.tried_on lets them wait for that: then each
-        point says on how many.
+        point says on how many. When the search has finished, what still waits is left out.
         """
         if self._front is None:
-            self._front = Front.of(
-                map(self._point, self._kept),
-                {
-                    "search": self.settings.hash,
-                    "mode": self.settings.mode,
-                    "images": self._images,
-                    "samples": self.n_samples,
-                    "identity": self.journal.identity,
-                    **({} if self._times is None else {"latency": self._times.latency.to_json()}),
-                },
-            )
+            confirmed = self._confirmed() if self.finished else []
+            found = any(entry.is_scored and not entry.is_reference for entry in confirmed)
+            self._front = self._front_of(confirmed if found else self._kept)
         return self._front
+
+    @property
+    def confirmed_front(self) -> Front:
+        """The front of those alone that have every sample: what a finished search ends with."""
+        return self._front_of(self._confirmed())
+
+    def _front_of(self, entries: Sequence[_Entry]) -> Front:
+        return Front.of(
+            map(self._point, entries),
+            {
+                "search": self.settings.hash,
+                "mode": self.settings.mode,
+                "images": self._images,
+                "samples": self.n_samples,
+                "identity": self.journal.identity,
+                **({} if self._times is None else {"latency": self._times.latency.to_json()}),
+            },
+        )
 
     @property
     def progress(self) -> Progress:
@@ -824,6 +834,19 @@ class Search:
         self._kept = [e for e in entries if e.is_reference or id(e) not in out]
         self._watch_growth()
 
+    def _confirmed(self) -> list[_Entry]:
+        """Of `_kept` what has every sample, and the references that such a one beats."""
+        scored = [e for e in self._kept if e.is_scored and e.allowed]
+        if len(scored) == len(self._kept):
+            return self._kept
+        points = [self._objectives(e) for e in self._kept]
+        beaten = pareto.dominated_by(points, [self._objectives(e) for e in scored])
+        return [
+            e
+            for e, is_beaten in zip(self._kept, beaten, strict=True)
+            if e.is_scored or is_beaten or not e.allowed
+        ]
+
     def _waiting_on_front(self) -> list[_Entry]:
         """What is on the front without having all samples.
 
@@ -991,7 +1014,7 @@ class Search:
         rng = np.random.default_rng([self.settings.seed, number])
         made = self._next_generation(number, rng)
         if not made or self._barren >= MOST_BARREN:
-            self._exhausted = True
+            self._exhausted, self._front = True, None
             return
         record = {
             "generation": number,

@@ -17,6 +17,7 @@ from ecad_search.core.cost import relative_cost
 from ecad_search.core.front import Front
 from ecad_search.errors import JournalError, ModelMismatchError, ScorerError, SearchError
 from ecad_search.evolution.journal import Journal
+from ecad_search.evolution.journal_front import front_beside, recorded_front, recorded_search
 from ecad_search.evolution.profile_notes import note_of_benefits, note_of_drift
 from ecad_search.evolution.quick import Gap
 from ecad_search.evolution.search import Search
@@ -238,6 +239,29 @@ def test_only_what_is_on_the_front_of_the_tried_gets_all_samples():
     worst = search._useful_losses()[0]
     useful = [point for point in search.front.members if -point.quality <= worst]
     assert {16} == {point.samples for point in useful}
+
+
+@pytest.mark.parametrize("images", [101, 122, 213, 311])
+def test_what_no_image_was_left_to_confirm_is_not_on_the_front_of_a_finished_search(
+    images, tmp_path
+):
+    """Who looked good on the first four samples, and only there, had all others tried in vain."""
+    made_of = problem(n_samples=16)
+    path = tmp_path / "lucky.jsonl"
+    with Journal(path) as journal:
+        search = search_of(journal, made_of, images=images, mode="ecad+", tried_on=4)
+        while (job := search.ask()) is not None:
+            key = int(job.candidate.schedule.key, 16)
+            luck = 0.0 if job.candidate.origin == "uncached" else 0.02 * (key % 10)
+            scores = made_of.score(job.candidate.schedule, job.samples)
+            numbered = zip(job.samples, scores, strict=True)
+            search.tell(job, [score + luck * (sample < 4) for sample, score in numbered])
+    assert {4} == {entry.done for entry in search._waiting_on_front()}
+    assert {16} == {point.samples for point in search.front.members}
+    assert 1 < len(search.front.members)
+    search.front.save(front_beside(path))
+    assert search.front.content == recorded_front(path).content
+    assert search.front.content != recorded_search(path).front.content
 
 
 def test_who_was_beaten_by_luck_comes_back_when_the_luck_is_over():
