@@ -84,16 +84,7 @@ def front_indices(points: npt.ArrayLike) -> npt.NDArray[np.int64]:
     array = _checked(points)
     if array.shape[1] != 2:
         return np.flatnonzero(~_domination_matrix(array, array).any(axis=0)).astype(np.int64)
-    # Two objectives: one sweep in the order of the first, so a long archive stays cheap.
-    order = np.lexsort((array[:, 1], array[:, 0]))
-    kept: list[int] = []
-    best = last = np.array([np.inf, np.inf])
-    for index in order:
-        point = array[index]
-        if point[1] < best[1] or not kept or np.array_equal(point, last):
-            kept.append(int(index))
-            best = last = point
-    return np.sort(np.asarray(kept, dtype=np.int64))
+    return np.flatnonzero(_ranks_of_two(array) == 0)
 
 
 def crowding_distances(points: npt.ArrayLike) -> Points:

@@ -825,25 +825,25 @@ class Search:
             entries.append(entry)
         elif len(entries) == len(self._kept):
             return  # neither was nor is among them
-        free = [e for e in entries if e.allowed]
-        final = [self._objectives(e) for e in free if e.is_scored]
-        out: set[int] = set()
-        if final:
-            beaten = pareto.dominated_by([self._objectives(e) for e in free], final)
-            out = {id(free[i]) for i in np.flatnonzero(beaten)}
-        self._kept = [e for e in entries if e.is_reference or id(e) not in out]
+        self._kept = [
+            e
+            for e, is_beaten in zip(entries, self._beaten(entries), strict=True)
+            if e.is_reference or not is_beaten
+        ]
         self._watch_growth()
+
+    def _beaten(self, entries: Sequence[_Entry]) -> Sequence[bool]:
+        """Which of them are beaten by one among them that has every sample, so for good."""
+        final = [self._objectives(e) for e in entries if e.is_scored and e.allowed]
+        if not final:
+            return [False] * len(entries)
+        return pareto.dominated_by([self._objectives(e) for e in entries], final).tolist()
 
     def _confirmed(self) -> list[_Entry]:
         """Of `_kept` what has every sample, and the references that such a one beats."""
-        scored = [e for e in self._kept if e.is_scored and e.allowed]
-        if len(scored) == len(self._kept):
-            return self._kept
-        points = [self._objectives(e) for e in self._kept]
-        beaten = pareto.dominated_by(points, [self._objectives(e) for e in scored])
         return [
             e
-            for e, is_beaten in zip(self._kept, beaten, strict=True)
+            for e, is_beaten in zip(self._kept, self._beaten(self._kept), strict=True)
             if e.is_scored or is_beaten or not e.allowed
         ]
 

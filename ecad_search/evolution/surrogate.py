@@ -66,46 +66,34 @@ class Features:
 
     def _levels_of(self, reused: Floats) -> list[Floats]:
         n, steps, cells = reused.shape
-        raw = [level.reshape(n, -1) for level in self._counts(reused)]
-        return [level * np.sqrt(level.shape[1]) / (steps * cells) for level in raw]
-
-    def _counts(self, reused: Floats) -> list[Floats]:
         by_step_component = reused @ self._components
-        return [
-            reused.sum(axis=(1, 2)),
+        raw = [
+            reused.sum(axis=(1, 2))[:, None],
             by_step_component.sum(axis=1),
             reused.sum(axis=2),
-            by_step_component,
+            by_step_component.reshape(n, -1),
             reused.sum(axis=1) @ self._blocks,
             reused.sum(axis=1),
-            reused,
+            reused.reshape(n, -1),
         ]
+        return [level * np.sqrt(level.shape[1]) / (steps * cells) for level in raw]
 
-    def shared(self, compute: npt.NDArray[np.bool_], prior: Sequence[float]) -> Floats:
-        """(n, ages * steps * cells): what each reuse of another schedule shares with these.
+    def shared(self, levels: Sequence[Floats], prior: Sequence[float]) -> Floats:
+        """(n, ages * steps * cells): what reuses of other schedules share with these `levels`.
 
         Dot products with `reuses` are those of all levels, weighed by the prior, in one go.
         """
-        age = staleness(compute)
-        n, steps, cells = compute.shape
-        found = np.empty((n, len(AGES), steps, cells))
-        for i, least in enumerate(AGES):
-            counts = self._counts((age >= least).astype(float))
-            weights = [
-                weight * count[0].size / (steps * cells) ** 2
-                for weight, count in zip(prior, counts, strict=True)
-            ]
-            whole, component, step, step_component, block, cell, each = (
-                weight * count for weight, count in zip(weights, counts, strict=True)
-            )
-            by_cell = component[:, self._grid.components] + block[:, self._grid.blocks] + cell
-            found[:, i] = (
-                whole[:, None, None]
-                + by_cell[:, None, :]
-                + step[:, :, None]
-                + step_component[:, :, self._grid.components]
-                + each
-            )
+        components, blocks = self._grid.components, self._grid.blocks
+        n, ages, cells = len(levels[0]), len(AGES), len(components)
+        steps = levels[2].shape[1] // ages
+        whole, component, step, step_component, block, cell, each = (
+            (weight * np.sqrt(level.shape[1] / ages) / (steps * cells) * level).reshape(n, ages, -1)
+            for weight, level in zip(prior, levels, strict=True)
+        )
+        by_cell = component[:, :, components] + block[:, :, blocks] + cell
+        found = each.reshape(n, ages, steps, cells)
+        found += step_component.reshape(n, ages, steps, -1)[..., components]
+        found += (whole + step)[..., None] + by_cell[:, :, None, :]
         return found.reshape(n, -1)
 
 
@@ -151,7 +139,7 @@ class Surrogate:
                         self._choice = (curvature, scale, size)
                         self._whitening = (vectors / np.sqrt(spread)).T
         self._white = self._whitening @ y
-        self._shared = features.shared(compute, chosen)
+        self._shared = features.shared(levels, chosen)
 
     def predict(self, compute: npt.NDArray[np.bool_]) -> Floats:
         """The qualities, (n,), to expect of (n, steps, cells) schedules."""

@@ -166,16 +166,17 @@ class Profiler:
         return recorder.benefits
 
     def measured(self, plan: Plan, gaps: tuple[Gap, ...], sample: int, what: str) -> Measured:
+        images = plan.images(gaps)
         drift = self.known.drifts.get((gaps, sample))
-        if drift is not None:
-            self.done += plan.images(gaps)
-            return Measured(gaps, sample, drift)
-        predictions, uncached = self.uncached[sample]
-        replay = Replay(predictions, gaps[0].start)
-        schedule = plan.schedule(gaps, name="profile")
-        latent = self._sampled(replay, schedule, Run, sample, plan.images(gaps), what)
-        drift = relative_drift(latent, uncached)
-        self.on_note(note_of_drift(gaps, sample, drift))
+        if drift is None:
+            predictions, uncached = self.uncached[sample]
+            replay = Replay(predictions, gaps[0].start)
+            schedule = plan.schedule(gaps, name="profile")
+            latent = self._sampled(replay, schedule, Run, sample, images, what)
+            drift = relative_drift(latent, uncached)
+            self.on_note(note_of_drift(gaps, sample, drift))
+        else:
+            self.done += images
         return Measured(gaps, sample, drift)
 
     def _sampled(

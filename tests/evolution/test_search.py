@@ -264,6 +264,16 @@ def test_what_no_image_was_left_to_confirm_is_not_on_the_front_of_a_finished_sea
     assert search.front.content != recorded_search(path).front.content
 
 
+def test_a_search_whose_time_is_up_within_the_uncached_run_has_that_alone():
+    made_of = problem(n_samples=48)
+    search = search_of(Journal(None), made_of, images=200, mode="ecad+", tried_on=8, minutes=1.0)
+    job = search.ask()
+    search.tell(job, made_of.score(job.candidate.schedule, job.samples), seconds=61.0)
+    assert search.finished
+    assert [(1.0, len(job.samples))] == [(p.cost, p.samples) for p in search.front.points]
+    assert () == search.confirmed_front.points
+
+
 def test_who_was_beaten_by_luck_comes_back_when_the_luck_is_over():
     made_of = problem(n_samples=16)
     journal = Journal(None)

@@ -33,7 +33,7 @@ def test_what_schedules_share_is_the_same_reuse_by_reuse_and_level_by_level(name
     prior = (4.0, 2.0, 3.0, 1.0, 0.7, 0.5, 0.25)
     levels = zip(prior, features.levels(compute[:5]), features.levels(compute[5:]), strict=True)
     expected = sum(weight * (first @ second.T) for weight, first, second in levels)
-    found = features.reuses(compute[:5]) @ features.shared(compute[5:], prior).T
+    found = features.reuses(compute[:5]) @ features.shared(features.levels(compute[5:]), prior).T
     np.testing.assert_allclose(expected, found, rtol=1e-5)
 
 
