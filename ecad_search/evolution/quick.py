@@ -51,7 +51,10 @@ REFRESHES = (1, 2)  # of a gap that is not left empty
 TRIED_FORA = (6, 7)  # where so little computes that gaps tell least, FORA of such an N is measured
 TARGETS = (6, 2, 6, 4, 7, 3)  # the others measured cost what FORA of such an N costs
 WISHES = 2  # schedules that are measured before the best are looked for again
-DOUBT = 0.6  # how much more than predicted (logarithm) what was chosen unmeasured drifts
+# How much more than predicted (logarithm) that drifts which was chosen, by what is known or, unlike
+# FORA, to be measured: some of what looks best is lucky.
+DOUBT = 0.6
+MEASURED_DOUBT = 0.3
 SAME_COST = 1.001  # costs that differ by less are equal
 COST_UNITS = 5_000  # of a whole sampling; costs of a step are rounded to these
 # A profile's work, in that of uncached images. Beginning so many short samplings takes time too: a
@@ -505,7 +508,7 @@ def worth_measuring(
     if untried := [(gaps, 0) for gaps in known if gaps and gaps not in done]:
         return untried
     wishes: list[tuple[tuple[Gap, ...], int]] = []
-    choices = best_choices(predicted(plan, measured))
+    choices = best_choices(predicted(plan, measured), doubtful=False)
     for turn in range(len(TARGETS)):
         every = TARGETS[(number + turn) % len(TARGETS)]
         target = plan.cost(gaps_of(presets.fora(plan.architecture, plan.steps, every)) or ())
@@ -588,17 +591,23 @@ def solve(prediction: Prediction) -> list[Choice]:
     return choices
 
 
-def best_choices(prediction: Prediction, doubt: float = 0.0) -> list[Choice]:
+def best_choices(prediction: Prediction, *, doubtful: bool) -> list[Choice]:
     """Of what `solve` finds and what was measured the best of every cost; cheapest first.
 
-    `doubt` is added to the log drift of what was not measured. The uncached run is not among them.
+    The uncached run is not among them. Drifts are as predicted, or all `doubtful` ones raised: by
+    `DOUBT`, by `MEASURED_DOUBT` of what was measured, and not of a measured FORA.
     """
     plan, measured = prediction.plan, prediction.effects.measured
+    hand_made = {fora_gaps(plan, every) for every in REFERENCES}
     found = {choice.gaps for choice in solve(prediction) if choice.gaps}
     choices = []
     for gaps in found | measured.keys():
-        factor = 1.0 if gaps in measured else float(np.exp(doubt))
-        choices.append(Choice(gaps, plan.cost(gaps), factor * prediction.drift(gaps)))
+        drift = prediction.drift(gaps)
+        if doubtful and gaps not in measured:
+            drift *= float(np.exp(DOUBT))
+        elif doubtful and gaps not in hand_made:
+            drift *= float(np.exp(MEASURED_DOUBT))
+        choices.append(Choice(gaps, plan.cost(gaps), drift))
     best: list[Choice] = []
     for choice in sorted(choices, key=lambda one: (one.cost, one.drift, one.gaps)):
         if not best or choice.drift < best[-1].drift:
@@ -703,8 +712,8 @@ def front_of(
 ) -> Front:
     """The best schedules of `count` costs; uncached and FORA stand beside them as references.
 
-    `quality` is minus the predicted drift, raised by `DOUBT` where it was not measured, and its
-    error how far off predictions of the measured gaps are.
+    `quality` is minus the predicted drift, with the doubts of `best_choices`, and its error how far
+    off predictions of the measured gaps are.
     """
     prediction = predicted(plan, measured)
 
@@ -727,7 +736,7 @@ def front_of(
         schedule = presets.fora(plan.architecture, plan.steps, every)
         if gaps := fora_gaps(plan, every):
             points.append(point(schedule, prediction.drift(gaps), f"fora {every}"))
-    for choice in thinned(best_choices(prediction, DOUBT), count):
+    for choice in thinned(best_choices(prediction, doubtful=True), count):
         schedule = plan.schedule(choice.gaps)
         name = f"quick-{1 / choice.cost:.2f}x-{schedule.key[:8]}"
         points.append(point(replace(schedule, name=name), choice.drift, "quick"))

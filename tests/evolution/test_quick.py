@@ -288,19 +288,26 @@ def test_refreshes_are_steps_of_their_gap_and_cost_what_their_ring_costs(steps, 
         assert relative_cost(plan.schedule([gap]), WORKLOAD) == pytest.approx(plan.cost([gap]))
 
 
-def test_what_was_not_measured_is_trusted_less():
-    plan = plan_for(steps=10)
+def test_what_was_chosen_is_trusted_less_than_fora_and_least_if_it_was_not_measured():
+    plan = plan_for(steps=14)
     measured = [
         Measured((gap,), i % 2, float(np.exp(true_log_drift(plan, gap))))
         for i, gap in enumerate(quick.probes(plan, 4.0))
     ]
     prediction = quick.predicted(plan, measured)
-    first = next(c for c in quick.best_choices(prediction) if len(c.gaps) > 1)
-    again = quick.predicted(plan, [*measured, Measured(first.gaps, 0, first.drift)])
-    for choice in quick.best_choices(again, doubt=0.5):
-        factor = 1.0 if choice.gaps == first.gaps else np.exp(0.5)
-        assert factor * again.drift(choice.gaps) == pytest.approx(choice.drift)
-    drifts = [choice.drift for choice in quick.best_choices(again, doubt=0.5)]
+    fora = quick.fora_gaps(plan, 6)
+    cost = plan.cost(fora)
+    chosen = [c for c in quick.best_choices(prediction, doubtful=False) if c.cost <= cost][-1]
+    assert chosen.gaps != fora
+    also = [Measured(gaps, 0, prediction.drift(gaps)) for gaps in (fora, chosen.gaps)]
+    prediction = quick.predicted(plan, [*measured, *also])
+    doubts = {fora: 0.0, chosen.gaps: quick.MEASURED_DOUBT}
+    doubted = quick.best_choices(prediction, doubtful=True)
+    assert 2 < len(doubted)
+    for choice in doubted:
+        factor = np.exp(doubts.get(choice.gaps, quick.DOUBT))
+        assert factor * prediction.drift(choice.gaps) == pytest.approx(choice.drift)
+    drifts = [choice.drift for choice in doubted]
     assert drifts == sorted(drifts, reverse=True)
 
 
