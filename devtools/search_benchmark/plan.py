@@ -107,6 +107,8 @@ ABLATIONS = (
     "caution",
     "its long profile",
     "profile",
+    "profile, surrogate",
+    "profile, structured moves",
     "its start",
     "structured moves",
 )

@@ -101,7 +101,8 @@ def curves_plot(runs: Runs, arms: Sequence[str], title: str) -> Image.Image:
         y = TOP + 14 + 26 * row
         left = WIDTH - RIGHT + 24
         canvas.line([(left, y), (left + 26, y)], colour_of(arm), width=3)
-        canvas.text((left + 34, y), f"{arm}  {last[arm]:.3f}", size=13, anchor="lm")
+        name = arm.removeprefix(f"{ECAD} ")  # an ablation's: what it is without
+        canvas.text((left + 34, y), f"{name}  {last[arm]:.3f}", size=13, anchor="lm")
     return canvas.image()
 
 

@@ -112,6 +112,20 @@ ARMS = (
         confirms=True,
     ),
     Arm(
+        "ecad+ without profile, surrogate",
+        "begins without a profile, and no model chooses among children",
+        ours.without_profile_and_surrogate,
+        is_ablation=True,
+        confirms=True,
+    ),
+    Arm(
+        "ecad+ without profile, structured moves",
+        "begins without a profile and breeds by crossover and bit flips",
+        ours.without_profile_and_structure,
+        is_ablation=True,
+        confirms=True,
+    ),
+    Arm(
         "ecad+ without its start",
         "begins with random schedules instead",
         ours.without_start,

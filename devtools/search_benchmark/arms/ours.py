@@ -103,6 +103,10 @@ def without_profile(meter: Meter, seed: int) -> None:
     finish(meter, ecad_settings(meter, seed))
 
 
+def without_profile_and_surrogate(meter: Meter, seed: int) -> None:
+    finish(meter, ecad_settings(meter, seed, guided=False))
+
+
 class RandomStart(Search):
     """ecad+ that begins with as many random schedules as it would place itself."""
 
@@ -149,3 +153,7 @@ class FlatChildren(Search):
 
 def without_structure(meter: Meter, seed: int) -> None:
     finish(meter, ecad_settings(meter, seed), FlatChildren, profiled=True)
+
+
+def without_profile_and_structure(meter: Meter, seed: int) -> None:
+    finish(meter, ecad_settings(meter, seed), FlatChildren)
