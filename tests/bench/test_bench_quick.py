@@ -50,6 +50,7 @@ def result():
         "drift": (0.02, 0.001),
         "gain": (-0.03, 0.002),
         "quick": [quick],
+        "others": [],
     }
     return {
         "steps": 14,
@@ -79,8 +80,31 @@ def test_the_page_sets_each_schedule_beside_the_best_fora_of_its_cost():
     found["rows"].append({**row, "every": 3, "drift": (0.0115, 0.001), "quick": [worse]})
     text = bench_quick.paragraphs(found)
     assert "a profile took 1.50, 2.50 times" in text
-    assert "less drift in 1 of 4 cases, the same in 0, more in 3." in text
-    assert "| 2 | 0.510 | 2.000 | 1.100, **2.100**, **2.000 (FORA)** |" in text
+    assert "less drift in 1 of 4 cases, the same in 0, more in 3; the last column" in text
+    assert "| 2 | 0.510 | 2.000 | 1.100, **2.100**, **2.000 (FORA)** | 1.45 |" in text
+
+
+def test_the_page_says_how_good_fora_is_among_whole_steps():
+    found = result()
+    (row,) = found["rows"]
+    assert "whole steps" not in bench_quick.paragraphs(found)
+    for others, expected in (
+        ([0.03, 0.04], "Of the 2 other schedules that compute as many whole steps as FORA 2, none"),
+        ([0.01, 0.04, 0.05], "FORA 2, 1 drifts less."),
+        ([0.01, 0.015, 0.02], "FORA 2, 2 drift less."),
+    ):
+        row["others"] = others
+        assert expected in bench_quick.paragraphs(found)
+
+
+def test_all_schedules_of_as_many_whole_steps_are_tried_where_they_are_few():
+    fora = presets.fora(TINY, 12, 6)  # two steps
+    others = bench_quick.whole_step_schedules(fora)
+    assert 10 == len({other.key for other in others} - {fora.key})
+    assert all(
+        2 == other.compute.all(axis=1).sum() == other.compute[:, 0].sum() for other in others
+    )
+    assert [] == bench_quick.whole_step_schedules(presets.fora(TINY, 12, 3))  # 165 of four
 
 
 def test_a_mean_has_its_standard_error():
