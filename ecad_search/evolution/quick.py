@@ -18,7 +18,7 @@ the mean square of these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -51,8 +51,8 @@ REFRESHES = (1, 2)  # of a gap that is not left empty
 TRIED_FORA = (6, 7)  # where so little computes that gaps tell least, FORA of such an N is measured
 TARGETS = (6, 2, 6, 4, 7, 3)  # the others measured cost what FORA of such an N costs
 WISHES = 2  # schedules that are measured before the best are looked for again
-# How much more than predicted (logarithm) that drifts which was chosen, by what is known or, unlike
-# FORA, to be measured: some of what looks best is lucky.
+# How much more than predicted (logarithm) something drifts that was chosen for looking good, for it
+# may be lucky; half of that is left once it was measured.
 DOUBT = 0.6
 MEASURED_DOUBT = 0.3
 SAME_COST = 1.001  # costs that differ by less are equal
@@ -384,6 +384,14 @@ class Prediction:
         """Of a schedule with these gaps."""
         return self.added_up(gaps) * float(np.exp(self.effects.of(gaps, self.plan.cost(gaps))))
 
+    def doubted(self, gaps: tuple[Gap, ...]) -> float:
+        """The same, raised where it may look good by luck: not that of a measured `TRIED_FORA`."""
+        if gaps not in self.effects.measured:
+            doubt = DOUBT
+        else:
+            doubt = 0.0 if gaps in tried_fora(self.plan) else MEASURED_DOUBT
+        return self.drift(gaps) * float(np.exp(doubt))
+
     def added_up(self, gaps: Sequence[Gap]) -> float:
         """The same, were there nothing that adding up leaves out."""
         if not gaps:
@@ -504,8 +512,7 @@ def worth_measuring(
     done: dict[tuple[Gap, ...], set[int]] = {}
     for one in measured:
         done.setdefault(one.gaps, set()).add(one.sample)
-    known = [fora_gaps(plan, every) for every in TRIED_FORA]
-    if untried := [(gaps, 0) for gaps in known if gaps and gaps not in done]:
+    if untried := [(gaps, 0) for gaps in tried_fora(plan) if gaps not in done]:
         return untried
     wishes: list[tuple[tuple[Gap, ...], int]] = []
     choices = best_choices(predicted(plan, measured), doubtful=False)
@@ -594,20 +601,14 @@ def solve(prediction: Prediction) -> list[Choice]:
 def best_choices(prediction: Prediction, *, doubtful: bool) -> list[Choice]:
     """Of what `solve` finds and what was measured the best of every cost; cheapest first.
 
-    The uncached run is not among them. Drifts are as predicted, or all `doubtful` ones raised: by
-    `DOUBT`, by `MEASURED_DOUBT` of what was measured, and not of a measured FORA.
+    Drifts are as predicted, or `doubted`. The uncached run is not among them.
     """
-    plan, measured = prediction.plan, prediction.effects.measured
-    hand_made = {fora_gaps(plan, every) for every in REFERENCES}
+    drift = prediction.doubted if doubtful else prediction.drift
     found = {choice.gaps for choice in solve(prediction) if choice.gaps}
-    choices = []
-    for gaps in found | measured.keys():
-        drift = prediction.drift(gaps)
-        if doubtful and gaps not in measured:
-            drift *= float(np.exp(DOUBT))
-        elif doubtful and gaps not in hand_made:
-            drift *= float(np.exp(MEASURED_DOUBT))
-        choices.append(Choice(gaps, plan.cost(gaps), drift))
+    choices = [
+        Choice(gaps, prediction.plan.cost(gaps), drift(gaps))
+        for gaps in found | prediction.effects.measured.keys()
+    ]
     best: list[Choice] = []
     for choice in sorted(choices, key=lambda one: (one.cost, one.drift, one.gaps)):
         if not best or choice.drift < best[-1].drift:
@@ -615,16 +616,19 @@ def best_choices(prediction: Prediction, *, doubtful: bool) -> list[Choice]:
     return best
 
 
-def thinned(choices: Sequence[Choice], count: int) -> list[Choice]:
+def thinned(
+    choices: Sequence[Choice], count: int, staying: Container[tuple[Gap, ...]] = ()
+) -> list[Choice]:
     """At most `count`: from the cheapest on, the next that drifts less by a certain factor.
 
-    The factor is the least that leaves so few. The last one stays.
+    The factor is the least that leaves so few. The first one stays, and so do those with the gaps
+    of `staying`, be they more than `count`.
     """
 
     def kept(factor: float) -> list[Choice]:
         chosen = list(choices[:1])
         for choice in choices[1:]:
-            if choice.drift <= chosen[-1].drift / factor:
+            if choice.gaps in staying or choice.drift <= chosen[-1].drift / factor:
                 chosen.append(choice)
         return chosen
 
@@ -707,13 +711,18 @@ def fora_gaps(plan: Plan, every: int) -> tuple[Gap, ...]:
     return gaps if all(gap in plan.index for gap in gaps) else ()
 
 
+def tried_fora(plan: Plan) -> list[tuple[Gap, ...]]:
+    """The gaps of each of `TRIED_FORA` that has some which are in the plan."""
+    return [gaps for every in TRIED_FORA if (gaps := fora_gaps(plan, every))]
+
+
 def front_of(
     plan: Plan, measured: Sequence[Measured], workload: Workload, samples: int, count: int = 32
 ) -> Front:
-    """The best schedules of `count` costs; uncached and FORA stand beside them as references.
+    """The best schedules of `count` costs, the measured ones of them always.
 
-    `quality` is minus the predicted drift, with the doubts of `best_choices`, and its error how far
-    off predictions of the measured gaps are.
+    Uncached and FORA stand beside them as references. `quality` is minus the predicted drift,
+    `doubted`, and its error how far off predictions of the measured gaps are.
     """
     prediction = predicted(plan, measured)
 
@@ -735,8 +744,9 @@ def front_of(
     for every in REFERENCES:
         schedule = presets.fora(plan.architecture, plan.steps, every)
         if gaps := fora_gaps(plan, every):
-            points.append(point(schedule, prediction.drift(gaps), f"fora {every}"))
-    for choice in thinned(best_choices(prediction, doubtful=True), count):
+            points.append(point(schedule, prediction.doubted(gaps), f"fora {every}"))
+    choices = best_choices(prediction, doubtful=True)
+    for choice in thinned(choices, count, staying=prediction.effects.measured):
         schedule = plan.schedule(choice.gaps)
         name = f"quick-{1 / choice.cost:.2f}x-{schedule.key[:8]}"
         points.append(point(replace(schedule, name=name), choice.drift, "quick"))

@@ -309,6 +309,12 @@ def test_what_was_chosen_is_trusted_less_than_fora_and_least_if_it_was_not_measu
         assert factor * prediction.drift(choice.gaps) == pytest.approx(choice.drift)
     drifts = [choice.drift for choice in doubted]
     assert drifts == sorted(drifts, reverse=True)
+    shown = quick.front_of(plan, [*measured, *also], WORKLOAD, 2)
+    references = {p.schedule.key: -p.quality for p in shown if p.is_reference}
+    for every, doubt in ((2, quick.DOUBT), (6, 0.0)):
+        expected = np.exp(doubt) * prediction.drift(quick.fora_gaps(plan, every))
+        key = presets.fora(plan.architecture, 14, every).key
+        assert expected == pytest.approx(references[key])
 
 
 def test_fora_is_measured_first_where_it_is_hardest_to_beat():
@@ -353,6 +359,16 @@ def test_thinning_keeps_the_ends_of_cost_and_never_more_than_asked(seed, count):
     kept = quick.thinned(choices, count)
     assert len(kept) <= max(count, 2)
     assert choices[0] == kept[0]
+    assert [c for c in choices if c in kept] == kept
+
+
+@given(st.integers(0, 100), st.integers(2, 40), st.sets(st.integers(0, 200), max_size=60))
+def test_thinning_keeps_what_has_to_stay(seed, count, places):
+    choices = [c for c in quick.solve(prediction_of(plan_for(steps=10), seed)) if c.gaps]
+    staying = {choice.gaps for i, choice in enumerate(choices) if i in places}
+    kept = quick.thinned(choices, count, staying)
+    assert len(kept) <= max(count, len(staying) + 1)
+    assert staying <= {choice.gaps for choice in kept}
     assert [c for c in choices if c in kept] == kept
 
 
