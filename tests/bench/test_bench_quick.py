@@ -59,6 +59,7 @@ def result():
         "profile_seconds": [3.0, 5.0],
         "ten_images_seconds": [2.0, 2.0],
         "rows": [row],
+        "fronts": [[{"cost": 0.5, "predicted_drift": 0.01, "drift": 0.011}]],
     }
 
 
@@ -82,6 +83,28 @@ def test_the_page_sets_each_schedule_beside_the_best_fora_of_its_cost():
     assert "a profile took 1.50, 2.50 times" in text
     assert "less drift in 1 of 4 cases, the same in 0, more in 3; the last column" in text
     assert "| 2 | 0.510 | 2.000 | 1.100, **2.100**, **2.000 (FORA)** | 1.45 |" in text
+
+
+def test_whole_fronts_are_judged_at_costs_between_those_of_fora():
+    found = result()
+    (row,) = found["rows"]
+    found["rows"] = [
+        {**row, "every": every, "cost": cost, "drift": (drift, 0.001)}
+        for every, cost, drift in ((2, 0.5, 0.02), (3, 0.4, 0.04), (4, 0.25, 0.1))
+    ]
+    at = {"cost": 0.25, "predicted_drift": 0.2, "drift": 0.1}  # FORA 4 itself
+    better = {"cost": 0.3, "predicted_drift": 0.06, "drift": 0.05}
+    lucky = {"cost": 0.45, "predicted_drift": 0.01, "drift": 0.08}
+    found["fronts"] = [[at, better], [at, better, lucky]]
+    costs = np.geomspace(0.25, 0.5, bench_quick.COSTS) * bench_quick.SAME_COST
+    same = 2 * int((costs < 0.3).sum())
+    more = 2 * int((costs >= 0.4).sum())  # "better" loses to FORA 3, and "lucky" to FORA 2 as well
+    less = 2 * bench_quick.COSTS - same - more
+    assert f"less drift in {less} of 50 cases, the same in {same}, more in {more}; " in (
+        bench_quick.between_costs(found)
+    )
+    found["fronts"].append([better])
+    assert "Not every front begins" in bench_quick.between_costs(found)
 
 
 def test_the_page_says_how_good_fora_is_among_whole_steps():
