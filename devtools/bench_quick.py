@@ -310,7 +310,7 @@ def paragraphs(result: dict[str, Any]) -> str:
     less = same = more = 0
     lines = ["| FORA | cost | FORA's drift | the profiles' | to FORA |", "|---|---|---|---|---|"]
     for row in rows:
-        best = min(other["drift"][0] for other in rows if other["cost"] <= row["cost"] * SAME_COST)
+        best = best_fora(rows, row["cost"])
         shown, ratios = [], []
         for quick in row["quick"]:
             drift, text = quick["drift"][0], f"{100 * quick['drift'][0]:.3f}"
@@ -334,6 +334,11 @@ def paragraphs(result: dict[str, Any]) -> str:
     )
 
 
+def best_fora(rows: Sequence[dict[str, Any]], cost: float) -> float:
+    """The least drift of all FORA that cost no more."""
+    return min(row["drift"][0] for row in rows if row["cost"] <= cost * SAME_COST)
+
+
 def cases(less: int, same: int, more: int) -> str:
     return f"less drift in {less} of {less + same + more} cases, the same in {same}, more in {more}"
 
@@ -343,10 +348,10 @@ def between_costs(result: dict[str, Any]) -> str:
     rows = result["rows"]
     known = [row["cost"] for row in rows]
     ratios = []
-    for cost in np.geomspace(min(known), max(known), COSTS) * SAME_COST:
-        best = min(row["drift"][0] for row in rows if row["cost"] <= cost)
+    for cost in np.geomspace(min(known), max(known), COSTS):
+        best = best_fora(rows, cost)
         for front in result["fronts"]:
-            affordable = [point for point in front if point["cost"] <= cost]
+            affordable = [point for point in front if point["cost"] <= cost * SAME_COST]
             if not affordable:
                 return " Not every front begins at the cost of the cheapest FORA."
             chosen = min(affordable, key=lambda point: point["predicted_drift"])
