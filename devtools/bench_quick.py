@@ -307,25 +307,25 @@ def paragraphs(result: dict[str, Any]) -> str:
     stands beside the best FORA of its cost or less.
     """
     rows = result["rows"]
-    less = same = more = 0
+    ratios: list[float] = []
     lines = ["| FORA | cost | FORA's drift | the profiles' | to FORA |", "|---|---|---|---|---|"]
     for row in rows:
         best = best_fora(rows, row["cost"])
-        shown, ratios = [], []
+        own = [quick["drift"][0] / best for quick in row["quick"]]
+        ratios += own
+        shown = []
         for quick in row["quick"]:
             drift, text = quick["drift"][0], f"{100 * quick['drift'][0]:.3f}"
-            ratios.append(drift / best)
-            less, same, more = less + (drift < best), same + (drift == best), more + (drift > best)
             text = f"{text} (FORA)" if quick["name"].startswith("fora") else text
             shown.append(f"**{text}**" if drift > best else text)
         lines.append(
             f"| {row['every']} | {row['cost']:.3f} | {100 * row['drift'][0]:.3f} "
-            f"| {', '.join(shown)} | {math.exp(np.mean(np.log(ratios))):.2f} |"
+            f"| {', '.join(shown)} | {geometric_mean(own):.2f} |"
         )
     return (
         f"**{result['steps']} steps**, {result['images']} held-out images; a profile took "
         f"{times_of_ten(result)} times as long as ten uncached pictures. Beside the best FORA of "
-        f"no higher cost: {cases(less, same, more)}; the last column has the geometric means."
+        f"no higher cost: {cases(ratios)}; the last column has the geometric means."
         + between_costs(result)
         + "".join(map(place_of_fora, rows))
         + "\n\n"
@@ -339,8 +339,15 @@ def best_fora(rows: Sequence[dict[str, Any]], cost: float) -> float:
     return min(row["drift"][0] for row in rows if row["cost"] <= cost * SAME_COST)
 
 
-def cases(less: int, same: int, more: int) -> str:
-    return f"less drift in {less} of {less + same + more} cases, the same in {same}, more in {more}"
+def cases(ratios: Sequence[float]) -> str:
+    """How many of these drifts, as shares of FORA's, are less than it."""
+    less, more = sum(ratio < 1 for ratio in ratios), sum(ratio > 1 for ratio in ratios)
+    same = len(ratios) - less - more
+    return f"less drift in {less} of {len(ratios)} cases, the same in {same}, more in {more}"
+
+
+def geometric_mean(ratios: Sequence[float]) -> float:
+    return math.exp(np.mean(np.log(ratios)))
 
 
 def between_costs(result: dict[str, Any]) -> str:
@@ -356,11 +363,9 @@ def between_costs(result: dict[str, Any]) -> str:
                 return " Not every front begins at the cost of the cheapest FORA."
             chosen = min(affordable, key=lambda point: point["predicted_drift"])
             ratios.append(chosen["drift"] / best)
-    ratio = np.array(ratios)
-    counts = cases(int((ratio < 1).sum()), int((ratio == 1).sum()), int((ratio > 1).sum()))
     return (
-        f" At {COSTS} costs from FORA's least to its most: {counts}; "
-        f"{np.exp(np.log(ratio).mean()):.2f} of it in the geometric mean."
+        f" At {COSTS} costs from FORA's least to its most: {cases(ratios)}; "
+        f"{geometric_mean(ratios):.2f} of it in the geometric mean."
     )
 
 
