@@ -211,8 +211,13 @@ class Front:
         )
 
     def pick_knee(self) -> FrontPoint:
-        """The point farthest below the line between the front's ends: most speed for its loss."""
-        choices = self._choices()
+        """The point farthest below the line between the front's ends: most speed for its loss.
+
+        No other member has both less cost and a better mean, as one of a cautious search may have.
+        """
+        members = self._choices()
+        means = [(p.cost, *(-quality for quality in p.qualities)) for p in members]
+        choices = [members[i] for i in pareto.front_indices(means)]
         if len(choices) < 3:
             # No bend to find: the cheapest is what caching is for.
             return min(choices, key=lambda p: p.cost)

@@ -77,6 +77,16 @@ def test_the_knee_gives_most_speed_for_little_loss(front):
     assert -0.1 == front.pick().quality
 
 
+def test_the_knee_of_a_cautious_search_is_beaten_by_nothing_on_the_plot():
+    ends = point(1, 0.03, losses=(0.0,)), point(7, -0.1, losses=(0.2,))
+    faster = point(4, 0.02, losses=(0.1,))
+    sure = point(3, 0.01, losses=(0.01,))
+    front = Front.of([*ends, faster, sure])
+    assert sure in front.members
+    assert faster == front.pick_knee()
+    assert sure == Front.of([*ends, replace(faster, quality=0.0), sure]).pick_knee()
+
+
 def test_a_short_front_gives_its_cheapest_as_knee():
     assert -0.2 == Front.of([point(1, 0.0), point(3, -0.2)]).pick_knee().quality
 
