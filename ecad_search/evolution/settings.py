@@ -111,6 +111,12 @@ class SearchSettings:
                 "The search mode 'paper' is the published search, which knows no limit on stored "
                 f"values, but largest_cache_mib is {self.largest_cache_mib}. Choose mode ecad+."
             )
+        if self.mode != "ecad+" and (self.tried_on is not None or self.caution):
+            raise SearchError(
+                f"The search mode '{self.mode}' scores every candidate on all samples and goes by "
+                f"means, but tried_on is {self.tried_on} and caution {self.caution:g}. Choose mode "
+                "ecad+, or leave them out."
+            )
         if not isinstance(self.guided, bool):
             raise SearchError(
                 f"The search setting 'guided' is {self.guided!r}; expected true or false."

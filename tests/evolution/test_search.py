@@ -581,6 +581,13 @@ def test_an_impossible_setting_is_named(field, value):
         SearchSettings(**{field: value})
 
 
+@pytest.mark.parametrize("mode", ["paper", "random"])
+@pytest.mark.parametrize("chosen", [{"tried_on": 8}, {"caution": 0.5}])
+def test_only_ecad_plus_tries_candidates_and_is_cautious(mode, chosen):
+    with pytest.raises(SearchError, match=f"'{mode}' scores every candidate.*Choose mode ecad\\+"):
+        SearchSettings(mode=mode, **chosen)
+
+
 def test_settings_survive_json_and_only_their_course_is_hashed():
     chosen = SearchSettings(mode="paper", seed=3, minutes=2.5)
     assert chosen == SearchSettings.from_json(json.loads(json.dumps(chosen.to_json())))
