@@ -152,6 +152,12 @@ class Front:
         """The points nothing dominates, cheapest (and worst) first."""
         return tuple(self.points[i] for i in _front_of(self.points))
 
+    @cached_property
+    def leading(self) -> tuple[FrontPoint, ...]:
+        """Members that no other beats on cost and means; a cautious search may have others."""
+        means = [(p.cost, *(-quality for quality in p.qualities)) for p in self.members]
+        return tuple(self.members[i] for i in pareto.front_indices(means)) if means else ()
+
     @property
     def references(self) -> tuple[FrontPoint, ...]:
         return tuple(point for point in self.points if point.is_reference)
@@ -211,13 +217,12 @@ class Front:
         )
 
     def pick_knee(self) -> FrontPoint:
-        """The point farthest below the line between the front's ends: most speed for its loss.
+        """The one of `leading` farthest below the line between their ends: most speed for its loss.
 
-        No other member has both less cost and a better mean, as one of a cautious search may have.
+        So nothing that is shown beside it beats it.
         """
-        members = self._choices()
-        means = [(p.cost, *(-quality for quality in p.qualities)) for p in members]
-        choices = [members[i] for i in pareto.front_indices(means)]
+        self._choices()  # which raises where there are none
+        choices = self.leading
         if len(choices) < 3:
             # No bend to find: the cheapest is what caching is for.
             return min(choices, key=lambda p: p.cost)

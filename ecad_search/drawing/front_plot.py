@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +54,7 @@ def front_plot(
         return canvas.image()
     axes = Axes.around(front, canvas)
     labels = Labels(canvas, axes)
-    stairs = envelope(axes, front.members)
+    stairs = envelope(axes, front.leading)
     if stairs:
         canvas.area(
             [*stairs, (axes.right, axes.bottom), (stairs[0][0], axes.bottom)],
@@ -196,17 +195,10 @@ def grid(canvas: Canvas, axes: Axes, *, in_seconds: bool) -> None:
     )
 
 
-def envelope(axes: Axes, members: Sequence[FrontPoint]) -> list[Point]:
-    """The stairs below which every schedule is beaten by one of the front.
-
-    A cautious search keeps some that by quality alone are beaten by a cheaper one.
-    """
+def envelope(axes: Axes, leading: Sequence[FrontPoint]) -> list[Point]:
+    """The stairs below which every schedule is beaten by one of the front."""
     stairs: list[Point] = []
-    best = -math.inf
-    for point in members:
-        if point.quality < best:
-            continue
-        best = point.quality
+    for point in leading:
         x, y = axes.x(point.cost), axes.y(point.quality)
         if stairs:
             stairs.append((x, stairs[-1][1]))
