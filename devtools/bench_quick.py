@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, nargs="+", default=[20, 14], metavar="N")
     made.add_argument("--images", type=int, default=24, metavar="N", help="held-out ones")
     made.add_argument("--profiles", type=int, default=2, metavar="N", help="on other captions each")
-    made.add_argument("--samples", type=int, default=4, metavar="N", help="of one profile")
+    made.add_argument("--samples", type=int, default=2, metavar="N", help="of one profile")
     made.add_argument("--json", type=Path, metavar="FILE", help="where the raw numbers go")
     made.add_argument("--into", type=Path, metavar="FILE", help="a page to put the tables into")
     return made
@@ -227,15 +227,15 @@ def profiled(subject: Subject, steps: int, samples: int, number: int) -> tuple[A
     ).drawn(32, seed=number)
     renderer = subject.renderer(prompts, steps, 1)
     made_on = partial(subject.module("nodes.search").made_on, renderer.sigmas)
-    profiler = subject.module("nodes.host.profiling").Profiler(
+    profiler = subject.module("nodes.host.quick_profiling").QuickProfiler(
         renderer, samples, made_on, lambda images, what: None
     )
     images_timed(renderer, 1)
     ten_images = images_timed(renderer, IMAGES_TIMED)
     started = time.perf_counter()
-    plan, found = profiler.profile()
-    front = subject.module("ecad_search.evolution.quick").front_of(
-        plan, found, renderer.workload, samples
+    evidence, paths = profiler.evidence()
+    front = subject.module("ecad_search.evolution.quick_front").front_of(
+        evidence, paths, profiler.errors, renderer.workload
     )
     seconds = time.perf_counter() - started
     ten_images += images_timed(renderer, IMAGES_TIMED)

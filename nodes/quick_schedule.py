@@ -11,10 +11,10 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..ecad_search.core.front import Front, FrontPoint
-from ..ecad_search.evolution import quick
+from ..ecad_search.evolution import quick_front
 from .host.fingerprint import model_fingerprint
-from .host.profiling import Profiler
 from .host.progress import NodeProgress, spoken_seconds
+from .host.quick_profiling import QuickProfiler
 from .host.rendering import EncodedCalibration, Renderer, SamplerSettings
 from .host.run_report import say
 from .host.schema import schema
@@ -58,7 +58,7 @@ class QuickSchedule(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "samples",
-                    default=4,
+                    default=2,
                     min=1,
                     max=8,
                     tooltip=(
@@ -92,20 +92,20 @@ class QuickSchedule(io.ComfyNode):
         renderer = Renderer(model, vae, calibration, replace(sampler_settings, batch=1))
         samples = min(samples, len(calibration.prompts.samples))
         node_id = cls.hidden.unique_id if cls.hidden else None
-        progress = NodeProgress(node_id, quick.IMAGES)
+        progress = NodeProgress(node_id, quick_front.IMAGES)
 
         def on_images(images: float, what: str) -> None:
             progress.update(images)
-            progress.text(f"{what}: {min(images / quick.IMAGES, 1.0):.0%}")
+            progress.text(f"{what}: {min(images / quick_front.IMAGES, 1.0):.0%}")
 
         started = time.monotonic()
-        profiler = Profiler(renderer, samples, partial(made_on, renderer.sigmas), on_images)
-        plan, measured = profiler.profile()
-        front = quick.front_of(plan, measured, renderer.workload, samples)
+        profiler = QuickProfiler(renderer, samples, partial(made_on, renderer.sigmas), on_images)
+        evidence, paths = profiler.evidence()
+        front = quick_front.front_of(evidence, paths, profiler.errors, renderer.workload)
         front = annotated(front, renderer)
         picked = front.pick_speedup(target_speedup)
-        text = summary(front, picked, len(measured), samples, time.monotonic() - started)
-        progress.update(quick.IMAGES)
+        text = summary(front, picked, len(evidence.drifts), samples, time.monotonic() - started)
+        progress.update(quick_front.IMAGES)
         say(node_id, text)
         log.info("ECAD: %s", text.replace("\n", "; "))
         return io.NodeOutput(front, picked.schedule, text, ui={"text": (text,)})
@@ -144,7 +144,7 @@ def summary(front: Front, picked: FrontPoint, measured: int, samples: int, secon
     return "\n".join(
         (
             f"{len(front.members)} schedules, up to {fastest.speedup:.2f}x fewer MACs",
-            f"{measured} reuses measured on {samples} samples in {spoken_seconds(seconds)}",
+            f"{measured} samplings measured on {samples} samples in {spoken_seconds(seconds)}",
             f"picked: {picked.speedup:.2f}x, predicted drift {-picked.quality:.2g} "
             f"± {picked.quality_stderr:.1g} (0 is the uncached latent, 1 another picture)",
         )

@@ -1,4 +1,4 @@
-"""A whole front of schedules from a few measured reuses, without a search.
+"""The schedules that a search begins with, from a few measured reuses.
 
 A sampling is cut into *gaps*: between two steps that compute everything lie `length` steps that
 reuse everything, but for a few of them, spread over the gap, that *refresh* a *ring*: those
@@ -18,7 +18,7 @@ the mean square of these.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -29,7 +29,6 @@ import numpy.typing as npt
 
 from ..core import cost, presets
 from ..core.architecture import Architecture, Workload
-from ..core.front import Front, FrontPoint
 from ..core.latency import Latency
 from ..core.schedule import Schedule
 from ..errors import SearchError
@@ -51,10 +50,6 @@ REFRESHES = (1, 2)  # of a gap that is not left empty
 TRIED_FORA = (6, 7)  # where so little computes that gaps tell least, FORA of such an N is measured
 TARGETS = (6, 2, 6, 4, 7, 3)  # the others measured cost what FORA of such an N costs
 WISHES = 2  # schedules that are measured before the best are looked for again
-# How much more than predicted (logarithm) something drifts that was chosen for looking good, for it
-# may be lucky; half of that is left once it was measured.
-DOUBT = 0.6
-MEASURED_DOUBT = 0.3
 SAME_COST = 1.001  # costs that differ by less are equal
 COST_UNITS = 5_000  # of a whole sampling; costs of a step are rounded to these
 # A profile's work, in that of uncached images. Beginning so many short samplings takes time too: a
@@ -117,7 +112,7 @@ class Plan:
 
     @cached_property
     def gaps(self) -> tuple[Gap, ...]:
-        longest = max(1, min(LONGEST, round(self.steps * LONGEST_SHARE)))
+        longest = longest_gap(self.steps)
         return tuple(
             Gap(start, length, fill)
             for start in range(self.steps - 1)
@@ -175,6 +170,10 @@ class Plan:
             ring, refreshes = self.fills[gap.fill]
             saved += gap.length - (gap.length - refreshes) * times[0] - refreshes * times[ring]
         return float(self.steps - gaps[0].start - saved) / self.steps
+
+
+def longest_gap(steps: int) -> int:
+    return max(1, min(LONGEST, round(steps * LONGEST_SHARE)))
 
 
 def images_before(budget: int) -> float:
@@ -384,14 +383,6 @@ class Prediction:
         """Of a schedule with these gaps."""
         return self.added_up(gaps) * float(np.exp(self.effects.of(gaps, self.plan.cost(gaps))))
 
-    def doubted(self, gaps: tuple[Gap, ...]) -> float:
-        """The same, raised where it may look good by luck: not that of a measured `TRIED_FORA`."""
-        if gaps not in self.effects.measured:
-            doubt = DOUBT
-        else:
-            doubt = 0.0 if gaps in tried_fora(self.plan) else MEASURED_DOUBT
-        return self.drift(gaps) * float(np.exp(doubt))
-
     def added_up(self, gaps: Sequence[Gap]) -> float:
         """The same, were there nothing that adding up leaves out."""
         if not gaps:
@@ -515,7 +506,7 @@ def worth_measuring(
     if untried := [(gaps, 0) for gaps in tried_fora(plan) if gaps not in done]:
         return untried
     wishes: list[tuple[tuple[Gap, ...], int]] = []
-    choices = best_choices(predicted(plan, measured), doubtful=False)
+    choices = best_choices(predicted(plan, measured))
     for turn in range(len(TARGETS)):
         every = TARGETS[(number + turn) % len(TARGETS)]
         target = plan.cost(gaps_of(presets.fora(plan.architecture, plan.steps, every)) or ())
@@ -598,15 +589,14 @@ def solve(prediction: Prediction) -> list[Choice]:
     return choices
 
 
-def best_choices(prediction: Prediction, *, doubtful: bool) -> list[Choice]:
+def best_choices(prediction: Prediction) -> list[Choice]:
     """Of what `solve` finds and what was measured the best of every cost; cheapest first.
 
-    Drifts are as predicted, or `doubted`. The uncached run is not among them.
+    The uncached run is not among them.
     """
-    drift = prediction.doubted if doubtful else prediction.drift
     found = {choice.gaps for choice in solve(prediction) if choice.gaps}
     choices = [
-        Choice(gaps, prediction.plan.cost(gaps), drift(gaps))
+        Choice(gaps, prediction.plan.cost(gaps), prediction.drift(gaps))
         for gaps in found | prediction.effects.measured.keys()
     ]
     best: list[Choice] = []
@@ -614,31 +604,6 @@ def best_choices(prediction: Prediction, *, doubtful: bool) -> list[Choice]:
         if not best or choice.drift < best[-1].drift:
             best.append(choice)
     return best
-
-
-def thinned(
-    choices: Sequence[Choice], count: int, staying: Container[tuple[Gap, ...]] = ()
-) -> list[Choice]:
-    """At most `count`: from the cheapest on, the next that drifts less by a certain factor.
-
-    The factor is the least that leaves so few. The first one stays, and so do those with the gaps
-    of `staying`, be they more than `count`.
-    """
-
-    def kept(factor: float) -> list[Choice]:
-        chosen = list(choices[:1])
-        for choice in choices[1:]:
-            if choice.gaps in staying or choice.drift <= chosen[-1].drift / factor:
-                chosen.append(choice)
-        return chosen
-
-    low, high = 1.0, 1e6
-    if len(choices) <= count:
-        return list(choices)
-    for _ in range(40):
-        middle = float(np.sqrt(low * high))
-        low, high = (low, middle) if len(kept(middle)) <= count else (middle, high)
-    return kept(high)
 
 
 def start_of(plan: Plan, measured: Sequence[Measured], count: int = START) -> list[Schedule]:
@@ -714,49 +679,3 @@ def fora_gaps(plan: Plan, every: int) -> tuple[Gap, ...]:
 def tried_fora(plan: Plan) -> list[tuple[Gap, ...]]:
     """The gaps of each of `TRIED_FORA` that has some which are in the plan."""
     return [gaps for every in TRIED_FORA if (gaps := fora_gaps(plan, every))]
-
-
-def front_of(
-    plan: Plan, measured: Sequence[Measured], workload: Workload, samples: int, count: int = 32
-) -> Front:
-    """The best schedules of `count` costs, the measured ones of them always.
-
-    Uncached and FORA stand beside them as references. `quality` is minus the predicted drift,
-    `doubted`, and its error how far off predictions of the measured gaps are.
-    """
-    prediction = predicted(plan, measured)
-
-    def point(schedule: Schedule, drift: float, origin: str) -> FrontPoint:
-        error = drift * prediction.log_error
-        relative = cost.relative_cost(schedule, workload)
-        info = {
-            **schedule.info,
-            "objectives": [
-                {"name": "predicted_drift", "value": drift, "stderr": error, "samples": samples},
-                {"name": "relative_macs", "value": relative},
-            ],
-            "provenance": {"mode": "quick", "origin": origin, "measured": len(measured)},
-        }
-        named = replace(schedule, info=info)
-        return FrontPoint(named, relative, -drift, error, samples, is_reference=origin != "quick")
-
-    points = [point(presets.uncached(plan.architecture, plan.steps), 0.0, "uncached")]
-    for every in REFERENCES:
-        schedule = presets.fora(plan.architecture, plan.steps, every)
-        if gaps := fora_gaps(plan, every):
-            points.append(point(schedule, prediction.doubted(gaps), f"fora {every}"))
-    choices = best_choices(prediction, doubtful=True)
-    for choice in thinned(choices, count, staying=prediction.effects.measured):
-        schedule = plan.schedule(choice.gaps)
-        name = f"quick-{1 / choice.cost:.2f}x-{schedule.key[:8]}"
-        points.append(point(replace(schedule, name=name), choice.drift, "quick"))
-    info = {
-        "mode": "quick",
-        "quality": "minus the predicted drift of the final latents",
-        "samples": samples,
-        "measured": len(measured),
-        "log_error": prediction.log_error,
-        "exponent": prediction.exponent,
-        "echo": prediction.echo.tolist(),
-    }
-    return Front.of(points, info)

@@ -115,6 +115,20 @@ class Profiler:
     benefits: Any = None  # (n_units,) of computing each unit alone, once known
 
     def profile(self) -> tuple[Plan, list[Measured]]:
+        plan = self.planned()
+        measured: list[Measured] = []
+        for number, gap in enumerate(quick.probes(plan, quick.GAPS_SHARE * self.images_left)):
+            measured.append(self.measured(plan, (gap,), number % self.samples, "gaps"))
+        first = len(measured)
+        while wishes := quick.worth_measuring(plan, measured, self.samples, len(measured) - first):
+            for gaps, sample in wishes:
+                if plan.images(gaps) > self.images_left:
+                    return plan, measured
+                measured.append(self.measured(plan, gaps, sample, "schedules"))
+        return plan, measured
+
+    def planned(self) -> Plan:
+        """Every sample uncached, and the rings that this tells."""
         renderer, architecture = self.renderer, self.renderer.architecture
         unit = quick.units(architecture)
         units = [unit == number for number in range(int(unit.max()) + 1)]
@@ -137,19 +151,9 @@ class Profiler:
             self.on_note(note_of_benefits(self.benefits))
         else:
             self.benefits = np.array(self.known.benefits)
-        plan = quick.plan_of(
+        return quick.plan_of(
             architecture, renderer.steps, renderer.workload, self.benefits, latency=self.latency
         )
-        measured: list[Measured] = []
-        for number, gap in enumerate(quick.probes(plan, quick.GAPS_SHARE * self.images_left)):
-            measured.append(self.measured(plan, (gap,), number % self.samples, "gaps"))
-        first = len(measured)
-        while wishes := quick.worth_measuring(plan, measured, self.samples, len(measured) - first):
-            for gaps, sample in wishes:
-                if plan.images(gaps) > self.images_left:
-                    return plan, measured
-                measured.append(self.measured(plan, gaps, sample, "schedules"))
-        return plan, measured
 
     @property
     def images_left(self) -> float:

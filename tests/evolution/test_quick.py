@@ -288,35 +288,6 @@ def test_refreshes_are_steps_of_their_gap_and_cost_what_their_ring_costs(steps, 
         assert relative_cost(plan.schedule([gap]), WORKLOAD) == pytest.approx(plan.cost([gap]))
 
 
-def test_what_was_chosen_is_trusted_less_than_fora_and_least_if_it_was_not_measured():
-    plan = plan_for(steps=14)
-    measured = [
-        Measured((gap,), i % 2, float(np.exp(true_log_drift(plan, gap))))
-        for i, gap in enumerate(quick.probes(plan, 4.0))
-    ]
-    prediction = quick.predicted(plan, measured)
-    fora = quick.fora_gaps(plan, 6)
-    cost = plan.cost(fora)
-    chosen = [c for c in quick.best_choices(prediction, doubtful=False) if c.cost <= cost][-1]
-    assert chosen.gaps != fora
-    also = [Measured(gaps, 0, prediction.drift(gaps)) for gaps in (fora, chosen.gaps)]
-    prediction = quick.predicted(plan, [*measured, *also])
-    doubts = {fora: 0.0, chosen.gaps: quick.MEASURED_DOUBT}
-    doubted = quick.best_choices(prediction, doubtful=True)
-    assert 2 < len(doubted)
-    for choice in doubted:
-        factor = np.exp(doubts.get(choice.gaps, quick.DOUBT))
-        assert factor * prediction.drift(choice.gaps) == pytest.approx(choice.drift)
-    drifts = [choice.drift for choice in doubted]
-    assert drifts == sorted(drifts, reverse=True)
-    shown = quick.front_of(plan, [*measured, *also], WORKLOAD, 2)
-    references = {p.schedule.key: -p.quality for p in shown if p.is_reference}
-    for every, doubt in ((2, quick.DOUBT), (6, 0.0)):
-        expected = np.exp(doubt) * prediction.drift(quick.fora_gaps(plan, every))
-        key = presets.fora(plan.architecture, 14, every).key
-        assert expected == pytest.approx(references[key])
-
-
 def test_fora_is_measured_first_where_it_is_hardest_to_beat():
     plan = plan_for(steps=14)
     measured = [
@@ -351,25 +322,6 @@ def test_no_schedule_is_measured_twice_on_one_sample():
             measured.append(Measured(gaps, sample, float(drift)))
     tried = [(one.gaps, one.sample) for one in measured]
     assert len(tried) == len(set(tried)) > first
-
-
-@given(st.integers(0, 100), st.integers(2, 40))
-def test_thinning_keeps_the_ends_of_cost_and_never_more_than_asked(seed, count):
-    choices = quick.solve(prediction_of(plan_for(steps=10), seed))
-    kept = quick.thinned(choices, count)
-    assert len(kept) <= max(count, 2)
-    assert choices[0] == kept[0]
-    assert [c for c in choices if c in kept] == kept
-
-
-@given(st.integers(0, 100), st.integers(2, 40), st.sets(st.integers(0, 200), max_size=60))
-def test_thinning_keeps_what_has_to_stay(seed, count, places):
-    choices = [c for c in quick.solve(prediction_of(plan_for(steps=10), seed)) if c.gaps]
-    staying = {choice.gaps for i, choice in enumerate(choices) if i in places}
-    kept = quick.thinned(choices, count, staying)
-    assert len(kept) <= max(count, len(staying) + 1)
-    assert staying <= {choice.gaps for choice in kept}
-    assert [c for c in choices if c in kept] == kept
 
 
 @given(st.integers(0, 100), st.integers(2, 40))
@@ -422,25 +374,6 @@ def test_fora_is_a_path_of_gaps(every):
 
 def test_a_schedule_that_cuts_through_steps_is_no_path_of_empty_rings():
     assert quick.gaps_of(presets.fora_attention(PIXART, 8, 2)) is None
-
-
-def test_a_front_has_its_predictions_and_the_references_beside_it():
-    plan = plan_for(steps=10)
-    measured = [
-        Measured((gap,), i % 2, float(np.exp(true_log_drift(plan, gap))))
-        for i, gap in enumerate(quick.probes(plan, 4.0))
-    ]
-    front = quick.front_of(plan, measured, WORKLOAD, 2, count=12)
-    names = {point.schedule.name for point in front.references}
-    assert {"uncached-10-steps", "fora-2-10-steps", "fora-5-10-steps"} <= names
-    found = [point for point in front.members if not point.is_reference]
-    assert 6 <= len(found) <= 12
-    for point in found:
-        assert -point.quality == point.schedule.info["objectives"][0]["value"] > 0
-        assert "predicted_drift" == point.schedule.info["objectives"][0]["name"]
-        assert point.cost == relative_cost(point.schedule, WORKLOAD)
-    loaded = type(front).from_json(front.to_json())
-    assert [p.schedule.key for p in front] == [p.schedule.key for p in loaded]
 
 
 @pytest.mark.parametrize(

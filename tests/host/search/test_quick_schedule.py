@@ -53,6 +53,16 @@ def profiler_of(pack):
 
 
 @pytest.fixture
+def quick_profiler_of(pack):
+    def build(renderer, samples=2, on_images=lambda images, what: None):
+        made_on = partial(pack.module("nodes.search").made_on, renderer.sigmas)
+        profiling = pack.module("nodes.host.quick_profiling")
+        return profiling.QuickProfiler(renderer, samples, made_on, on_images)
+
+    return build
+
+
+@pytest.fixture
 def quick_schedule(pack, tiny_pixart, tiny_vae, calibration, settings):
     """Runs the node; keywords replace its inputs."""
     node = pack.module("nodes.quick_schedule").QuickSchedule
@@ -136,9 +146,7 @@ def test_a_component_is_as_good_as_the_same_step_run_under_a_schedule_shows(
 
 
 @pytest.mark.parametrize("name", ["pixart", "flux", "flux2"])
-def test_a_profile_costs_no_more_than_it_may_and_ends_in_a_front(
-    pack, renderer_of, profiler_of, name
-):
+def test_a_profile_costs_no_more_than_it_may(pack, renderer_of, profiler_of, name):
     quick = pack.module("ecad_search.evolution.quick")
     heard = []
     renderer = renderer_of(name)
@@ -149,11 +157,63 @@ def test_a_profile_costs_no_more_than_it_may_and_ends_in_a_front(
     assert exhausted or 0.75 * quick.IMAGES < profiler.done
     assert ["uncached", "gaps", "schedules"] == list(dict.fromkeys(what for _, what in heard))
     assert sorted(images for images, _ in heard) == [images for images, _ in heard]
-    front = quick.front_of(plan, measured, renderer.workload, 2)
+    assert quick.start_of(plan, measured)
+    assert not {"wrappers"} & set(renderer.model.model_options)
+
+
+@pytest.mark.parametrize("name", ["pixart", "flux", "flux2"])
+def test_a_quick_profile_costs_no_more_than_it_may_and_ends_in_a_front(
+    pack, renderer_of, quick_profiler_of, name
+):
+    quick_front = pack.module("ecad_search.evolution.quick_front")
+    heard = []
+    renderer = renderer_of(name)
+    profiler = quick_profiler_of(renderer, on_images=lambda done, what: heard.append((done, what)))
+    evidence, paths = profiler.evidence()
+    assert profiler.done <= quick_front.IMAGES
+    assert ["uncached", "schedules"] == list(dict.fromkeys(what for _, what in heard))
+    assert sorted(images for images, _ in heard) == [images for images, _ in heard]
+    front = quick_front.front_of(evidence, paths, profiler.errors, renderer.workload)
     assert min(point.cost for point in front.members) < 0.65
     for point in front:
         point.schedule.require_fit(renderer.architecture)
     assert not {"wrappers"} & set(renderer.model.model_options)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "euler_ancestral", "heun", "uni_pc"])
+def test_every_sampling_is_its_predictions_with_the_sampler_s_weights(
+    renderer_of, quick_profiler_of, sampler
+):
+    """Inputs of every call, and the final latent, of schedules that were really sampled."""
+    profiler = quick_profiler_of(renderer_of("pixart", sampler=sampler))
+    evidence, _ = profiler.evidence()
+    weights = evidence.sampler.weights
+    for sample, trials in enumerate(evidence.trials):
+        for trial in trials:
+            told = weights[:-1] @ trial.predictions
+            scale = np.abs(trial.inputs).max()
+            assert np.allclose(trial.inputs, told, atol=1e-2 * scale)
+            drift = ((weights[-1] @ trial.predictions) ** 2).sum() / evidence.norms[sample]
+            assert evidence.drifts[sample, trial.path] == pytest.approx(drift, rel=0.1)  # sketched
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun"])
+def test_what_was_tried_is_told_as_it_was_measured(renderer_of, quick_profiler_of, sampler):
+    evidence, _ = quick_profiler_of(renderer_of("pixart", sampler=sampler)).evidence()
+    paths = [path for path in evidence.tried if not any(0 < ring < max(path) for ring in path)]
+    told = np.log(evidence.told(np.array(paths)))
+    off = told - np.log([evidence.tried[path] for path in paths])
+    assert len(paths) > 2
+    assert np.abs(off).mean() < 0.5
+
+
+def test_a_sketch_keeps_lengths_and_adds_up(pack):
+    sketch = pack.module("nodes.host.quick_profiling").Sketch(100_000)
+    lot = torch.Generator().manual_seed(1)
+    a, b = torch.randn((2, 100_000), generator=lot)
+    assert 4096 == len(sketch(a))
+    assert np.allclose(sketch(a) + sketch(b), sketch(a + b), atol=1e-3)
+    assert float(a.norm()) == pytest.approx(np.linalg.norm(sketch(a)), rel=0.05)
 
 
 def test_the_node_gives_a_front_and_the_schedule_for_the_speed_up_asked_for(quick_schedule, pack):

@@ -1,0 +1,168 @@
+"""What a quick profile tries, what it believes of it, and the front it ends in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecad_search import architectures
+from ecad_search.core import presets
+from ecad_search.core.architecture import Workload
+from ecad_search.core.cost import relative_cost
+from ecad_search.evolution import quick, quick_front
+from ecad_search.evolution.quick_front import Choice, Evidence
+from ecad_search.evolution.response import Sampler, Trial
+
+PIXART = architectures.sized("pixart", {"blocks": 2}, hidden=32)
+FLUX = architectures.sized("flux", {"double_blocks": 1, "single_blocks": 2}, hidden=64)
+WORKLOAD = Workload(batch=1, width=256, height=256)
+STEPS = 12
+
+
+def plan_for(architecture=PIXART, steps=STEPS, seed=0):
+    rng = np.random.default_rng(seed)
+    n_units = int(quick.units(architecture).max()) + 1
+    return quick.plan_of(architecture, steps, WORKLOAD, rng.random(n_units) / (4 * n_units))
+
+
+def evidence_of(plan, paths, samples=2, seed=0):
+    """As if these were tried: deviations by lot, larger where more is reused."""
+    rng = np.random.default_rng(seed)
+    steps, whole = plan.steps, len(plan.rings)
+    weights = np.tril(rng.random((steps + 1, steps)), -1)
+    sampler = Sampler(weights, np.arange(steps), np.linspace(1.0, 0.1, steps))
+    trials, drifts = [], {}
+    for sample in range(samples):
+        own = []
+        for path in paths:
+            predictions = rng.normal(size=(steps, 20)) * (whole - np.array(path))[:, np.newaxis]
+            inputs = weights[:steps] @ predictions
+            own.append(Trial(path, inputs.astype(np.float32), predictions.astype(np.float32)))
+            drifts[sample, path] = float(((weights[steps] @ predictions) ** 2).sum()) / 1e4
+        trials.append(tuple(own))
+    return Evidence(plan, sampler, tuple(trials), drifts, np.full(samples, 1e4))
+
+
+def front_of(evidence):
+    return evidence.front((), 3, np.random.default_rng(0))
+
+
+@given(st.integers(2, 60), st.sampled_from([PIXART, FLUX]))
+@settings(deadline=None)
+def test_what_is_tried_first_is_different_and_reuses(steps, architecture):
+    plan = plan_for(architecture, steps)
+    paths = quick_front.first_paths(plan)
+    assert paths
+    assert len(set(paths)) == len(paths)
+    for path in paths:
+        store = quick_front.first_store(plan, path)
+        assert len(plan.rings) == path[0] == path[store]
+        assert path[store + 1] < len(plan.rings)
+        assert 0 < quick_front.images_of(plan, path) < 1
+
+
+@pytest.mark.parametrize("architecture", [PIXART, FLUX])
+def test_a_path_costs_what_its_schedule_costs(architecture):
+    plan = plan_for(architecture)
+    for path in quick_front.first_paths(plan):
+        schedule = quick_front.schedule_of(plan, path)
+        expected = relative_cost(schedule, WORKLOAD)
+        assert expected == pytest.approx(quick_front.cost_of(plan, path))
+
+
+@pytest.mark.parametrize("every", [2, 3, 5, 7])
+def test_fora_is_the_path_of_its_schedule(every):
+    plan = plan_for()
+    path = quick_front.fora_path(plan, every)
+    expected = presets.fora(PIXART, STEPS, every)
+    assert expected.key == quick_front.schedule_of(plan, path).key
+
+
+def test_only_what_was_tried_on_every_sample_counts_as_tried():
+    plan = plan_for()
+    paths = quick_front.first_paths(plan)[:3]
+    evidence = evidence_of(plan, paths)
+    assert list(paths) == list(evidence.tried)
+    some = {key: drift for key, drift in evidence.drifts.items() if key != (1, paths[0])}
+    fewer = Evidence(plan, evidence.sampler, evidence.trials, some, evidence.norms)
+    assert list(paths[1:]) == list(fewer.tried)
+    assert evidence.tried[paths[1]] == pytest.approx(
+        (evidence.drifts[0, paths[1]] * evidence.drifts[1, paths[1]]) ** 0.5
+    )
+
+
+def test_nothing_is_wished_for_twice():
+    plan = plan_for()
+    paths = quick_front.first_paths(plan)
+    number, wished = 0, []
+    for _ in range(30):
+        evidence = evidence_of(plan, paths)
+        wish = quick_front.wish(evidence, front_of(evidence), number)
+        if wish is None:
+            break
+        path, number = wish
+        assert path not in paths
+        paths = [*paths, path]
+        wished.append(path)
+    assert len(wished) > 1
+
+
+def test_fora_that_was_tried_is_believed_and_what_looks_good_is_doubted():
+    plan = plan_for()
+    fora, other = quick_front.fora_path(plan, 6), (len(plan.rings), *[0, 1] * 5, 0)
+    evidence = evidence_of(plan, [fora, other])
+    assert evidence.tried[fora] == quick_front.doubted(evidence, fora, 1.0)
+    expected = evidence.tried[other] * np.exp(quick_front.TRIED_DOUBT)
+    assert expected == quick_front.doubted(evidence, other, 1.0)
+    never, untried = quick_front.fora_path(plan, 2), (len(plan.rings), *[1] * 11)
+    assert np.exp(quick_front.FORA_DOUBT) == quick_front.doubted(evidence, never, 1.0)
+    assert np.exp(quick_front.DOUBT) == quick_front.doubted(evidence, untried, 1.0)
+
+
+def test_fora_that_was_not_tried_is_doubted_beside_one_of_its_cost_that_was():
+    plan = plan_for()
+    four, five = (quick_front.fora_path(plan, every) for every in (4, 5))
+    assert quick_front.cost_of(plan, four) == quick_front.cost_of(plan, five)
+    beside = evidence_of(plan, [four])
+    assert np.exp(quick_front.DOUBT) == quick_front.doubted(beside, five, 1.0)
+    alone = evidence_of(plan, [quick_front.fora_path(plan, 6)])
+    assert np.exp(quick_front.FORA_DOUBT) == quick_front.doubted(alone, five, 1.0)
+
+
+def test_a_front_has_what_is_believed_and_the_references_beside_it():
+    plan = plan_for()
+    evidence = evidence_of(plan, quick_front.first_paths(plan))
+    paths = front_of(evidence)
+    front = quick_front.front_of(evidence, paths, [0.3, -0.4], WORKLOAD)
+    best = quick_front.choices(evidence, paths)
+    believed = {quick_front.schedule_of(plan, one.path).key: -one.drift for one in best}
+    shown = {p.schedule.key: p.quality for p in front if p.schedule.key in believed}
+    assert shown
+    assert all(believed[key] == pytest.approx(quality) for key, quality in shown.items())
+    assert np.sqrt((0.3**2 + 0.4**2) / 2) == pytest.approx(front.info["log_error"])
+    names = {point.schedule.name for point in front}
+    assert {f"fora-{every}-{STEPS}-steps" for every in (2, 3, 4, 5, 6, 7)} < names
+    falling = [choice.drift for choice in best]
+    assert sorted(falling, reverse=True) == falling
+
+
+def random_choices(seed):
+    rng = np.random.default_rng(seed)
+    drifts = np.sort(rng.lognormal(size=200))[::-1].tolist()
+    return [Choice((3, i), (i + 1) / 200, drift) for i, drift in enumerate(drifts)]
+
+
+@given(st.integers(0, 100), st.integers(2, 40))
+def test_thinning_keeps_the_cheapest_and_never_more_than_asked(seed, count):
+    kept = quick_front.thinned(random_choices(seed), count)
+    assert len(kept) <= count
+    assert random_choices(seed)[0] == kept[0]
+
+
+@given(st.integers(0, 100), st.integers(2, 40), st.sets(st.integers(0, 199), max_size=60))
+def test_thinning_keeps_what_has_to_stay(seed, count, places):
+    staying = {(3, place) for place in places}
+    kept = quick_front.thinned(random_choices(seed), count, staying)
+    assert staying <= {choice.path for choice in kept}
