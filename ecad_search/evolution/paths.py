@@ -6,7 +6,7 @@ everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +30,13 @@ def evolved(
     *,
     longest: int,
     cheapest: float,
+    tried: Container[Path] = (),
 ) -> list[Path]:
-    """The front of cost and drift, cheapest first, that `start` leads to.
+    """The front of cost and drift, cheapest first, that `start` leads to, but for `tried`.
 
     `drifts` tells (n, steps) paths apart, `ring_costs`, (rings,), are those of a step. At most
     `longest` steps in a row do not compute everything, and no path costs less than `cheapest` of
-    what computing everything does.
+    what computing everything does. What was `tried` has children, but stands in nobody's way.
     """
     whole = len(ring_costs) - 1
     known: dict[Path, tuple[float, float]] = {}
@@ -53,6 +54,9 @@ def evolved(
         cost = ring_costs[path].mean() / ring_costs[whole]
         return bool(path[0] == whole and gaps.max() <= longest + 1 and cost >= cheapest)
 
+    def untried() -> list[Path]:
+        return _front({path: known[path] for path in known if path not in tried})
+
     told(start)
     for _ in range(generations):
         front = _front(known)
@@ -65,9 +69,9 @@ def evolved(
                 brood[path] = None
             if len(brood) == BROOD:
                 break
-        known = {path: known[path] for path in front}
+        known = {path: known[path] for path in [*front, *untried()]}
         told(brood)
-    return _front(known)
+    return untried()
 
 
 def _front(known: dict[Path, tuple[float, float]]) -> list[Path]:

@@ -38,10 +38,11 @@ GENERATIONS = 14  # before the first of them
 MORE_GENERATIONS = 4  # after each
 CHEAPEST = 0.1  # of the uncached run, below which nothing is left of the picture
 # How much more than told (logarithm) something drifts that was chosen for looking good, for it may
-# be lucky: that was not tried, that was tried on these few samples, and FORA, which nobody chose.
+# be lucky: that was not tried, and FORA, which nobody chose.
 DOUBT = 0.8
-TRIED_DOUBT = 0.25
 FORA_DOUBT = 0.3
+# Of the logarithm of what was tried: the less something drifts, the more samples differ about it.
+TRIED_DOUBT = 0.06
 USUAL_ERROR = 0.5  # of a logarithm, before anything was tried
 
 
@@ -94,7 +95,8 @@ def first_paths(plan: Plan) -> list[Path]:
 class Evidence:
     """What a profile has measured: of each sample its trials and their drifts, (sample, path).
 
-    `norms`, (samples,), are the squared lengths of the uncached final latents.
+    `norms`, (samples,), are the squared lengths of the uncached final latents, and `velocities`,
+    (samples, calls, d), what the model said uncached, see `Response`.
     """
 
     plan: Plan
@@ -102,11 +104,15 @@ class Evidence:
     trials: tuple[tuple[Trial, ...], ...]
     drifts: Mapping[tuple[int, Path], float]
     norms: Floats
+    velocities: npt.NDArray[np.float32]
 
     @cached_property
     def responses(self) -> list[Response]:
         shares = np.append(1.0 - np.exp(self.plan.reliefs), 1.0)
-        return [Response(self.sampler, trials, shares) for trials in self.trials]
+        return [
+            Response(self.sampler, trials, shares, velocities)
+            for trials, velocities in zip(self.trials, self.velocities, strict=True)
+        ]
 
     @cached_property
     def tried(self) -> dict[Path, float]:
@@ -130,7 +136,7 @@ class Evidence:
     def front(
         self, start: Sequence[Path], generations: int, rng: np.random.Generator
     ) -> list[Path]:
-        """The paths that drift least for what they cost, by the responses; cheapest first."""
+        """Untried paths that drift least for what they cost, by the responses; cheapest first."""
         plan = self.plan
         return evolved(
             self.told,
@@ -140,6 +146,7 @@ class Evidence:
             rng,
             longest=quick.longest_gap(plan.steps),
             cheapest=CHEAPEST,
+            tried=self.tried,
         )
 
 
@@ -174,7 +181,7 @@ def fora_path(plan: Plan, every: int) -> Path:
 
 
 def wish(evidence: Evidence, front: Sequence[Path], number: int) -> tuple[Path, int] | None:
-    """The next path to try, and the number after this one; None when all are tried.
+    """The next path to try, and the number after this one; None when there is none.
 
     It is the best of `front` that costs no more than FORA of the next of `TARGETS`.
     """
@@ -182,7 +189,7 @@ def wish(evidence: Evidence, front: Sequence[Path], number: int) -> tuple[Path, 
     for turn in range(number, number + len(TARGETS)):
         target = cost_of(plan, fora_path(plan, TARGETS[turn % len(TARGETS)]))
         affordable = [path for path in front if cost_of(plan, path) <= target * quick.SAME_COST]
-        if affordable and affordable[-1] not in evidence.tried:  # the dearer, the less it drifts
+        if affordable:  # the dearer, the less it drifts
             return affordable[-1], turn + 1
     return None
 
@@ -213,7 +220,7 @@ def doubted(evidence: Evidence, path: Path, told: float) -> float:
     references = [fora_path(plan, every) for every in REFERENCES]
     is_fora = path in references
     if path in tried:
-        return tried[path] * float(np.exp(0.0 if is_fora else TRIED_DOUBT))
+        return tried[path] if is_fora else max(tried[path], tried[path] ** (1 - TRIED_DOUBT))
     rivals = [cost_of(plan, other) for other in references if other in tried]
     is_one_of_many = (
         not is_fora or np.isclose(cost_of(plan, path), rivals, quick.SAME_COST - 1).any()

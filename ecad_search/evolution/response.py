@@ -3,10 +3,11 @@
 Near the uncached sampling everything is nearly linear. What the sampler is given at each call, and
 the final latent, are sums of the predictions before, with numbers that follow from the sampler
 alone. A step that computes everything answers a deviation of its input in a way that is learnt from
-the deviations of samplings made under other schedules. One that reuses shows what it stored, and
-what the stored step did not know yet: how much that is was measured too. A ring of components that
-computes is so much of a step that computes everything. Put together this makes the deviation of
-every call under every schedule, one after the other.
+the deviations of samplings made under other schedules. One that reuses shows what it stored, which
+differs from what it would have said by nearly as much as what the two said uncached; what is left
+was measured too. A ring of components that computes is so much of a step that computes everything,
+but for an error. Put together this makes the deviation of every call under every schedule, one
+after the other.
 
 What a deviation has in it that no sampling has shown is answered in a way nobody knows. It is
 carried on as a deviation in a direction of its own, so that a schedule that leads where nothing was
@@ -25,7 +26,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
-MOST_DIRECTIONS = 32  # that deviations of one sample are told by
+MOST_DIRECTIONS = 64  # that deviations of one sample are told by
 SMALLEST_SHARE = 1e-7  # of the largest; a direction with less of all deviations is left out
 NOISE = 0.03  # of a deviation of length 1 and its answer
 NEIGHBOURS = (1.0, 0.5)  # what answers of this call count, and those of the one before or after
@@ -81,12 +82,15 @@ class Response:
     """How one sample answers; `trials` are what was measured of it, at least one.
 
     `shares`, (rings,), are what is expected of how much of a whole step each ring is, from 0 to 1.
-    Deviations are told in the directions that matter most, the columns of `basis`, (d, r).
+    `velocities`, (calls, d), are what the model said uncached: the way from its prediction to its
+    input, per sigma. Deviations are told in the directions that matter most, the columns of
+    `basis`, (d, r).
     """
 
     sampler: Sampler
     trials: tuple[Trial, ...]
     shares: Floats
+    velocities: npt.NDArray[np.float32]
 
     @property
     def whole(self) -> int:
@@ -95,7 +99,9 @@ class Response:
 
     @cached_property
     def basis(self) -> Floats:
-        rows = np.concatenate([part for one in self.trials for part in one[1:]])
+        turns = np.diff(self.velocities, axis=0) * self.sampler.sigmas[1:, np.newaxis]
+        parts = [part for one in self.trials for part in one[1:]]
+        rows = np.concatenate([turns.astype(np.float32), *parts])
         lengths = np.linalg.norm(rows, axis=1)
         rows = rows[lengths > SMALLEST]
         # By the root of their lengths, or small deviations, which faithful schedules are about,
@@ -176,16 +182,16 @@ class Response:
         return Answers(matrices, unknown, surprise)
 
     def velocity(self, call: int, inputs: Floats, predictions: Floats) -> Floats:
-        """What the model itself said: the way from its prediction to its input, per sigma."""
+        """What the model itself said, less what it said uncached."""
         return (inputs - predictions) / self.sampler.sigmas[call]
 
     @cached_property
     def stale(self) -> Floats:
         """(calls, calls, r): what the second call misses that reuses what the first one stored.
 
-        A difference of velocities, on the uncached way. Of several trials that of the least
-        deviation counts; where there is none, a call shorter after the same one, or else the
-        nearest pair of calls, in proportion to the distance.
+        A difference of velocities, on the uncached way. Were what a call shows just what was
+        stored, it would be that of `velocities`; the rest is that of the nearest pair of calls that
+        was measured, of several trials that of the least deviation.
         """
         calls = len(self.sampler.steps)
         found: dict[tuple[int, int], tuple[float, Floats]] = {}
@@ -202,26 +208,23 @@ class Response:
                     deviation = float(np.linalg.norm(inputs[stored]))
                     if (stored, call) not in found or deviation < found[stored, call][0]:
                         found[stored, call] = deviation, missed
-        stale = np.zeros((calls, calls, self.basis.shape[1]))
-        if not found:
-            return stale
-        starts, ends = np.array(list(found)).T
-        every = np.array([missed for _, missed in found.values()])
-        for stored in range(calls):
-            call = np.arange(stored + 1, calls)
-            apart = abs(starts - stored) + abs(ends - call[:, np.newaxis])
-            shorter = (starts == stored) & (ends <= call[:, np.newaxis])
-            nearest = (apart + 2 * calls * ~shorter).argmin(axis=1)
-            scale = (call - stored) / (ends - starts)[nearest]
-            stale[stored, stored + 1 :] = scale[:, np.newaxis] * every[nearest]
+        velocities = self.velocities @ self.basis
+        stale = velocities[:, np.newaxis] - velocities
+        if found:
+            starts, ends = np.array(list(found)).T
+            rests = np.array([missed for _, missed in found.values()]) - stale[starts, ends]
+            for stored in range(calls):
+                for call in range(stored + 1, calls):
+                    nearest = (abs(starts - stored) + abs(ends - call)).argmin()
+                    stale[stored, call] += rests[nearest]
         return stale
 
     @cached_property
-    def layers(self) -> Floats:
-        """(rings - 1,): how much of a whole step is what each ring adds to the one before it."""
+    def rings(self) -> Rings:
         expected = np.diff(self.shares)[:-1]
         products = PRIOR_COUNT * np.eye(len(expected))
         towards = np.zeros(len(expected))
+        seen: list[tuple[Floats, Floats]] = []  # what the rings could move, and what they moved
         for rings, inputs, predictions in self.known:
             last = np.zeros(len(expected) + 1, dtype=np.intp)
             stored = np.zeros_like(inputs)
@@ -234,18 +237,23 @@ class Response:
                     answer = inputs[call] @ self.answers.matrices[call]
                     stored[call] = self.velocity(call, inputs[call], answer)
                     last[:ring] = call
-                shown = self.stale[last, call] + stored[last]  # of itself, nothing is stale
-                moved = shown[:-1] - shown[-1]
-                square = (moved**2).sum()
-                if square > SMALLEST:
-                    products += moved @ moved.T / square
-                    towards += moved @ (got - shown[-1] - expected @ moved) / square
+                shown = self.stale[last, call] + stored[last]
+                moves = shown[:-1] - shown[-1]
+                length = np.linalg.norm(moves)
+                if length**2 > SMALLEST:
+                    moves, moved = moves / length, (got - shown[-1]) / length
+                    products += moves @ moves.T
+                    towards += moves @ (moved - expected @ moves)
+                    seen.append((moves, moved))
         layers = np.clip(expected + np.linalg.solve(products, towards), 0.0, 1.0)
-        return np.append(layers, max(1.0 - layers.sum(), 0.0))
+        errors = [((moved - layers @ moves) ** 2).sum() for moves, moved in seen]
+        last = max(1.0 - layers.sum(), 0.0)
+        return Rings(np.append(layers, last), float(np.mean(errors)) if errors else 0.0)
 
     def squares(self, paths: Ints) -> Floats:
         """(n,): the squared length of the final latent's deviation under each of (n, steps)."""
         sampler, answers, stale = self.sampler, self.answers, self.stale
+        layers, error = self.rings
         rings = np.asarray(paths)[:, sampler.steps]
         n, calls = rings.shape
         r = self.basis.shape[1]
@@ -253,7 +261,8 @@ class Response:
         # In r directions that are known, and one of its own for what each call adds unknown.
         predictions = np.zeros((calls, n, r + calls))
         stored = np.zeros_like(predictions)
-        last = np.zeros((n, len(self.layers)), dtype=np.intp)
+        last = np.zeros((len(layers), n), dtype=np.intp)
+        wrong = np.zeros((n, r + calls))  # in what rings show, until a whole step
         for call in range(calls):
             inputs = np.tensordot(sampler.weights[call, :call], predictions[:call], 1)
             told, untold = inputs[:, :r], inputs[:, r:]
@@ -263,14 +272,15 @@ class Response:
             unknown = np.maximum(unknown, 0.0) + (untold**2).sum(1)
             answer[:, r + call] += np.sqrt(answers.surprise[call] * unknown)
             stored[call] = self.velocity(call, inputs, answer)
-            shown = np.zeros_like(inputs)
-            for layer, share in enumerate(self.layers):
-                last[rings[:, call] > layer, layer] = call
-                source = last[:, layer]
-                shown += share * stored[source, every]
-                shown[:, :r] += share * stale[source, call]
-            whole = rings[:, call] == self.whole
-            shown[whole] = stored[call, whole]
+            ring = rings[:, call]
+            last = np.where(ring > np.arange(len(layers))[:, np.newaxis], call, last)
+            parts = stored[last, every]
+            parts[..., :r] += stale[last, call]
+            moved = ((parts[:-1] - parts[-1]) ** 2).sum((0, 2))
+            wrong[ring > 0] = 0.0
+            wrong[ring > 0, r + call] = np.sqrt(error * moved[ring > 0])
+            shown = np.tensordot(layers, parts, 1) + wrong
+            shown[ring == self.whole] = stored[call, ring == self.whole]
             predictions[call] = inputs - sampler.sigmas[call] * shown
         final = np.tensordot(sampler.weights[calls], predictions, 1)
         return (final**2).sum(1)
@@ -286,3 +296,13 @@ class Answers(NamedTuple):
     matrices: Floats
     unknown: Floats
     surprise: Floats
+
+
+class Rings(NamedTuple):
+    """How much of a whole step is what each ring adds to the one before it, (rings - 1,).
+
+    `error` is how much of the square of what they could move is told wrongly.
+    """
+
+    layers: Floats
+    error: float

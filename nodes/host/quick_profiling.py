@@ -67,6 +67,11 @@ class Watched:
         self.sigmas.append(float(timestep.max()))
         return prediction
 
+    def velocities(self) -> Values:
+        """(calls, d): the way from each prediction to its input, per sigma."""
+        ways = np.subtract(self.inputs, self.predictions) / np.array(self.sigmas)[:, np.newaxis]
+        return ways.astype(np.float32)
+
 
 @dataclass(eq=False)
 class QuickProfiler(Profiler):
@@ -111,6 +116,7 @@ class QuickProfiler(Profiler):
             tuple(map(tuple, self.trials)),
             dict(self.drifts),
             np.array([float(one.latent.double().square().sum()) for one in self.uncached]),
+            np.array([one.velocities() for one in self.watched]),
         )
 
     def sampler(self) -> Sampler:

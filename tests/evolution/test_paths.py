@@ -54,6 +54,24 @@ def test_no_path_has_a_longer_gap_or_costs_less_than_it_may(seed, longest, cheap
         assert max(gaps) <= longest
 
 
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 1000))
+def test_what_was_tried_is_left_out_and_hides_nothing(seed):
+    drifts, start = drifts_of(seed), [(2, 0, 0, 0, 0)]
+    every = [(2, *rest) for rest in itertools.product(range(3), repeat=4)]
+    settings = {"longest": 4, "cheapest": 0.0}
+    tried = set(evolved(drifts, COSTS, start, 12, np.random.default_rng(seed), **settings))
+    rng = np.random.default_rng(seed)
+    front = evolved(drifts, COSTS, [*start, *tried], 12, rng, **settings, tried=tried)
+    assert not tried & set(front)
+    left = [path for path in every if path not in tried]
+    known = dict(zip(left, drifts(np.array(left)), strict=True))
+    for path in front:
+        cost = COSTS[list(path)].sum()
+        best = min(d for other, d in known.items() if COSTS[list(other)].sum() <= cost + 1e-9)
+        assert best == known[path]
+
+
 def test_the_same_seed_finds_the_same_paths():
     found = [
         evolved(

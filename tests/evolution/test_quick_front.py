@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -42,7 +44,8 @@ def evidence_of(plan, paths, samples=2, seed=0):
             own.append(Trial(path, inputs.astype(np.float32), predictions.astype(np.float32)))
             drifts[sample, path] = float(((weights[steps] @ predictions) ** 2).sum()) / 1e4
         trials.append(tuple(own))
-    return Evidence(plan, sampler, tuple(trials), drifts, np.full(samples, 1e4))
+    velocities = rng.normal(size=(samples, steps, 20)).astype(np.float32)
+    return Evidence(plan, sampler, tuple(trials), drifts, np.full(samples, 1e4), velocities)
 
 
 def front_of(evidence):
@@ -86,7 +89,7 @@ def test_only_what_was_tried_on_every_sample_counts_as_tried():
     evidence = evidence_of(plan, paths)
     assert list(paths) == list(evidence.tried)
     some = {key: drift for key, drift in evidence.drifts.items() if key != (1, paths[0])}
-    fewer = Evidence(plan, evidence.sampler, evidence.trials, some, evidence.norms)
+    fewer = replace(evidence, drifts=some)
     assert list(paths[1:]) == list(fewer.tried)
     assert evidence.tried[paths[1]] == pytest.approx(
         (evidence.drifts[0, paths[1]] * evidence.drifts[1, paths[1]]) ** 0.5
@@ -100,13 +103,13 @@ def test_nothing_is_wished_for_twice():
     for _ in range(30):
         evidence = evidence_of(plan, paths)
         wish = quick_front.wish(evidence, front_of(evidence), number)
-        if wish is None:
-            break
+        assert wish is not None
         path, number = wish
         assert path not in paths
         paths = [*paths, path]
         wished.append(path)
-    assert len(wished) > 1
+        assert path not in front_of(evidence_of(plan, paths))
+    assert len(set(wished)) == len(wished)
 
 
 def test_fora_that_was_tried_is_believed_and_what_looks_good_is_doubted():
@@ -114,8 +117,11 @@ def test_fora_that_was_tried_is_believed_and_what_looks_good_is_doubted():
     fora, other = quick_front.fora_path(plan, 6), (len(plan.rings), *[0, 1] * 5, 0)
     evidence = evidence_of(plan, [fora, other])
     assert evidence.tried[fora] == quick_front.doubted(evidence, fora, 1.0)
-    expected = evidence.tried[other] * np.exp(quick_front.TRIED_DOUBT)
-    assert expected == quick_front.doubted(evidence, other, 1.0)
+    little = replace(evidence, drifts=dict.fromkeys(evidence.drifts, 0.01))
+    expected = 0.01 * 100**quick_front.TRIED_DOUBT
+    assert expected == pytest.approx(quick_front.doubted(little, other, 1.0))
+    much = replace(evidence, drifts=dict.fromkeys(evidence.drifts, 2.0))
+    assert 2.0 == pytest.approx(quick_front.doubted(much, other, 1.0))
     never, untried = quick_front.fora_path(plan, 2), (len(plan.rings), *[1] * 11)
     assert np.exp(quick_front.FORA_DOUBT) == quick_front.doubted(evidence, never, 1.0)
     assert np.exp(quick_front.DOUBT) == quick_front.doubted(evidence, untried, 1.0)
