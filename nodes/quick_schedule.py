@@ -87,7 +87,7 @@ class QuickSchedule(io.ComfyNode):
         calibration: EncodedCalibration,
         sampler_settings: SamplerSettings,
         target_speedup: float = 2.0,
-        samples: int = 4,
+        samples: int = 2,
     ) -> io.NodeOutput:
         renderer = Renderer(model, vae, calibration, replace(sampler_settings, batch=1))
         samples = min(samples, len(calibration.prompts.samples))
