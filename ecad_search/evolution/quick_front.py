@@ -125,13 +125,27 @@ class Evidence:
                 everywhere[path] = float(np.exp(np.mean(np.log(known))))
         return everywhere
 
+    @cached_property
+    def level(self) -> float:
+        """What the responses are off by (logarithm), the mean of all that was tried.
+
+        Next to nothing, but for samplers that do not live on predictions alone (CFG++).
+        """
+        if not self.tried:
+            return 0.0
+        told = self._logs(np.array(list(self.tried)))
+        return float(np.mean(np.log(list(self.tried.values())) - told))
+
     def told(self, paths: npt.NDArray[np.intp]) -> Floats:
         """(n,): what each of (n, steps) paths drifts by the responses, the geometric mean."""
+        return np.exp(self._logs(paths) + self.level)
+
+    def _logs(self, paths: npt.NDArray[np.intp]) -> Floats:
         logs = [
             np.log(np.maximum(response.squares(paths) / norm, quick.SMALLEST_DRIFT))
             for response, norm in zip(self.responses, self.norms, strict=True)
         ]
-        return np.exp(np.mean(logs, axis=0))
+        return np.mean(logs, axis=0)
 
     def front(
         self, start: Sequence[Path], generations: int, rng: np.random.Generator

@@ -8,13 +8,15 @@ takes the kept predictions up to the gap's start, for there nothing differs yet.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from comfy.model_patcher import set_model_options_post_cfg_function
 from comfy.patcher_extension import WrappersMP
 
 from ...ecad_search.core.latency import Latency
@@ -34,6 +36,38 @@ from .patching import CacheOptions, apply_schedule, sampling_in
 from .rendering import Renderer
 
 KEY = "ecad_profile"
+POST_CFG = "sampler_post_cfg_function"
+SIDES = ("cond_denoised", "uncond_denoised")
+
+Listeners = Sequence[Callable[[dict[str, Any]], Any]]
+
+
+class Kept(NamedTuple):
+    """A prediction of the guider, its step, and what guidance told a sampler that listens (CFG++).
+
+    `guidance` has the two `SIDES` that the prediction is made of; of other samplers it is empty.
+    """
+
+    step: int
+    prediction: torch.Tensor
+    guidance: Mapping[str, Any]
+
+
+def listeners(executor: Any, model_options: Any) -> Listeners:
+    """Functions by which the sampler itself, not the model, hears what guidance did."""
+    known = executor.class_obj.model_options.get(POST_CFG, [])
+    return [one for one in (model_options or {}).get(POST_CFG, []) if one not in known]
+
+
+def hear(guidance: dict[str, Any], args: dict[str, Any]) -> torch.Tensor:
+    guidance |= {name: value for name, value in args.items() if name not in ("denoised", "input")}
+    guidance |= {side: args[side].clone() for side in SIDES if args.get(side) is not None}
+    return args["denoised"]
+
+
+def tell(listeners: Listeners, kept: Kept, x: torch.Tensor, timestep: torch.Tensor) -> None:
+    for listener in listeners:
+        listener({**kept.guidance, "denoised": kept.prediction, "input": x, "sigma": timestep})
 
 
 @dataclass(eq=False)
@@ -42,7 +76,7 @@ class Recorder:
 
     probed: int
     units: Sequence[Any]  # of cells, (n_cells,) each
-    predictions: list[tuple[int, torch.Tensor]] = field(default_factory=list)  # with their steps
+    predictions: list[Kept] = field(default_factory=list)
     benefits: Any = None
 
     def __call__(
@@ -54,39 +88,49 @@ class Recorder:
         run = sampling.run
         step = run.sigma_steps.step(float(timestep.max()))
         again = x.clone()
+        listening, guidance, heard = listeners(executor, model_options), {}, model_options
+        if listening:
+            hearing = partial(hear, guidance)
+            heard = set_model_options_post_cfg_function(model_options.copy(), hearing)
         if step != self.probed or self.benefits is not None:
-            prediction = executor(x, timestep, model_options, *args, **kw)
+            prediction = executor(x, timestep, heard, *args, **kw)
+            self.predictions.append(Kept(step, prediction.clone(), guidance))
         else:
             with run.holding():
-                prediction = executor(x, timestep, model_options, *args, **kw)
+                prediction = executor(x, timestep, heard, *args, **kw)
+            self.predictions.append(Kept(step, prediction.clone(), guidance))
             self.benefits = benefits(
                 run,
                 self.units,
                 prediction,
                 lambda: executor(again.clone(), timestep, model_options, *args, **kw),
             )
-        self.predictions.append((step, prediction.clone()))
+            tell(listening, self.predictions[-1], x, timestep)  # it heard of the trials last
         return prediction
 
 
 class Replay:
     """A PREDICT_NOISE wrapper that gives the kept predictions of the steps before `start`."""
 
-    def __init__(self, predictions: Sequence[tuple[int, torch.Tensor]], start: int) -> None:
-        self.known = [kept for _, kept in takewhile(lambda made: made[0] < start, predictions)]
+    def __init__(self, predictions: Sequence[Kept], start: int) -> None:
+        self.known = list(takewhile(lambda kept: kept.step < start, predictions))
         self.given = 0
 
-    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, executor: Any, x: Any, timestep: Any, model_options: Any = None, *args: Any, **kw: Any
+    ) -> Any:
         if self.given == len(self.known):
-            return executor(*args, **kwargs)
+            return executor(x, timestep, model_options, *args, **kw)
         self.given += 1
-        return self.known[self.given - 1].clone()
+        kept = self.known[self.given - 1]
+        tell(listeners(executor, model_options), kept, x, timestep)
+        return kept.prediction.clone()
 
 
 class Uncached(NamedTuple):
-    """One sample: its predictions with their steps, and the final latent, (1, ...) on the CPU."""
+    """One sample: its predictions, and the final latent, (1, ...) on the CPU."""
 
-    predictions: list[tuple[int, torch.Tensor]]
+    predictions: list[Kept]
     latent: torch.Tensor
 
 

@@ -21,7 +21,7 @@ from ...ecad_search.evolution import quick_front
 from ...ecad_search.evolution.paths import Path
 from ...ecad_search.evolution.quick_front import Evidence, Plan
 from ...ecad_search.evolution.response import Sampler, Trial
-from .profiling import Profiler, Replay, relative_drift
+from .profiling import SIDES, Kept, Profiler, Replay, relative_drift
 
 SKETCHED = 4096
 Values = npt.NDArray[np.float32]
@@ -120,13 +120,19 @@ class QuickProfiler(Profiler):
         )
 
     def sampler(self) -> Sampler:
-        """How the sampler makes its samplings of predictions, from random ones."""
+        """How the sampler makes its samplings of predictions, from random ones.
+
+        A sampler that listens to guidance is told that both sides of it are off by as much.
+        """
         predictions, latent = self.uncached[0]
         lot = torch.Generator().manual_seed(0)
         changed = []
-        for step, prediction in predictions:
-            noise = torch.randn(prediction.shape, generator=lot)
-            changed.append((step, prediction + noise.to(prediction) * prediction.std()))
+        for step, prediction, guidance in predictions:
+            noise = torch.randn(prediction.shape, generator=lot).to(prediction) * prediction.std()
+            moved = {
+                side: guidance[side] + noise for side in SIDES if guidance.get(side) is not None
+            }
+            changed.append(Kept(step, prediction + noise, {**guidance, **moved}))
         replay = Replay(changed, self.renderer.steps)
         schedule = presets.uncached(self.renderer.architecture, self.renderer.steps)
         found = self._sampled(replay, schedule, Run, 0, 0.0, "uncached")
@@ -137,7 +143,7 @@ class QuickProfiler(Profiler):
             np.subtract(random.inputs, uncached.inputs),
             np.subtract(random.predictions, uncached.predictions),
             np.subtract(sketch(found), sketch(latent)).astype(np.float64),
-            np.array([step for step, _ in predictions]),
+            np.array([kept.step for kept in predictions]),
             np.array(uncached.sigmas),
         )
 

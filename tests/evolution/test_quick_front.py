@@ -96,6 +96,18 @@ def test_only_what_was_tried_on_every_sample_counts_as_tried():
     )
 
 
+def test_what_the_responses_are_off_by_in_the_mean_is_made_good():
+    plan = plan_for()
+    paths = quick_front.first_paths(plan)
+    evidence = evidence_of(plan, paths)
+    off = np.log(list(evidence.tried.values())) - np.log(evidence.told(np.array(paths)))
+    assert 0.0 == pytest.approx(off.mean(), abs=1e-9)
+    farther = {key: 20 * drift for key, drift in evidence.drifts.items()}
+    others = np.array([quick_front.fora_path(plan, every) for every in (2, 3, 5)])
+    told = replace(evidence, drifts=farther).told(others)
+    assert (20 * evidence.told(others)).tolist() == pytest.approx(told.tolist())
+
+
 def test_nothing_is_wished_for_twice():
     plan = plan_for()
     paths = quick_front.first_paths(plan)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 STEPS = 8
+CFG_PP = ["euler_cfg_pp", "dpmpp_2m_cfg_pp", "res_multistep_cfg_pp"]
 
 
 @pytest.fixture
@@ -88,18 +89,21 @@ def sampled(renderer, schedule, sample):
 
 
 @pytest.mark.parametrize("name", ["pixart", "flux", "flux2"])
-def test_the_profiled_sampling_is_the_uncached_one_to_the_last_bit(renderer_of, profiler_of, name):
-    renderer = renderer_of(name)
+@pytest.mark.parametrize("sampler", ["euler", *CFG_PP])
+def test_the_profiled_sampling_is_the_uncached_one_to_the_last_bit(
+    renderer_of, profiler_of, name, sampler
+):
+    renderer = renderer_of(name, sampler=sampler, cfg=2.0)
     profiler = profiler_of(renderer)
     unit = np.arange(renderer.architecture.n_cells)
     shares = profiler.sample_uncached(0, 3, [unit == cell for cell in unit])
     assert torch.equal(sampled(renderer, None, 0), profiler.uncached[0].latent)
     assert len(unit) == len(shares)
-    assert list(range(STEPS)) == [step for step, _ in profiler.uncached[0].predictions]
+    assert list(range(STEPS)) == [kept.step for kept in profiler.uncached[0].predictions]
 
 
 @pytest.mark.parametrize("name", ["pixart", "flux", "flux2"])
-@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "euler_ancestral", "heun"])
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "euler_ancestral", "heun", *CFG_PP])
 def test_a_gap_measured_from_kept_predictions_is_the_whole_sampling_to_the_last_bit(
     pack, renderer_of, profiler_of, name, sampler
 ):
@@ -197,9 +201,9 @@ def test_every_sampling_is_its_predictions_with_the_sampler_s_weights(
             assert evidence.drifts[sample, trial.path] == pytest.approx(drift, rel=0.1)  # sketched
 
 
-@pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun"])
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun", *CFG_PP])
 def test_what_was_tried_is_told_as_it_was_measured(renderer_of, quick_profiler_of, sampler):
-    evidence, _ = quick_profiler_of(renderer_of("pixart", sampler=sampler)).evidence()
+    evidence, _ = quick_profiler_of(renderer_of("pixart", sampler=sampler, cfg=2.0)).evidence()
     paths = [path for path in evidence.tried if not any(0 < ring < max(path) for ring in path)]
     told = np.log(evidence.told(np.array(paths)))
     off = told - np.log([evidence.tried[path] for path in paths])
