@@ -34,13 +34,14 @@ EVERY = (2, 3, 4, 5, 6, 7)
 SAME_COST = 1.001  # costs that differ by less are equal
 COSTS = 25  # from FORA's least to its most, at which whole fronts are compared with it
 MOST_COUNTED = 100  # schedules of whole steps
-IMAGES_TIMED = 5  # before a profile and after it, ten in all
+BATCH = 4  # samples that a profile may try together, as ECAD Sampler Settings has it
+IMAGES_TIMED = 5  # before a profile and after it, ten in all, one at a time
 
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     comfyui = Path(os.environ["COMFYUI_PATH"]).resolve()
-    subject = Subject(LoadedPack(comfyui), options.images)
+    subject = Subject(LoadedPack(comfyui), options.images, options.model)
     results = []
     for steps in options.steps:
         result = measured(subject, steps, options.profiles, options.samples)
@@ -48,7 +49,8 @@ def main(arguments: list[str]) -> int:
         results.append(result)
     keep(results, options.json or OUTPUT / "quick.json")
     if options.into is not None:
-        write_into(options.into, "quick schedules", "\n".join(map(paragraphs, results)))
+        where = "quick schedules" + " on Emoji-FLUX" * (options.model == "flux")
+        write_into(options.into, where, "\n".join(map(paragraphs, results)))
     return 0
 
 
@@ -61,6 +63,7 @@ def keep(results: Sequence[Any], path: Path) -> None:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="dev.py bench quick", description=__doc__)
+    made.add_argument("--model", choices=["pixart", "flux"], default="pixart", help="demo model")
     made.add_argument("--steps", type=int, nargs="+", default=[20, 14], metavar="N")
     made.add_argument("--images", type=int, default=24, metavar="N", help="held-out ones")
     made.add_argument("--profiles", type=int, default=2, metavar="N", help="on other captions each")
@@ -225,7 +228,7 @@ def profiled(subject: Subject, steps: int, samples: int, number: int) -> tuple[A
     prompts = calibration.CalibrationPrompts(
         calibration.builtin_prompts("emoji-calibration"), 1, 100 * number
     ).drawn(32, seed=number)
-    renderer = subject.renderer(prompts, steps, 1)
+    renderer = subject.renderer(prompts, steps, BATCH)
     made_on = partial(subject.module("nodes.search").made_on, renderer.sigmas)
     profiler = subject.module("nodes.host.quick_profiling").QuickProfiler(
         renderer, samples, made_on, lambda images, what: None
@@ -235,7 +238,7 @@ def profiled(subject: Subject, steps: int, samples: int, number: int) -> tuple[A
     started = time.perf_counter()
     evidence, paths = profiler.evidence()
     front = subject.module("ecad_search.evolution.quick_front").front_of(
-        evidence, paths, profiler.errors, renderer.workload
+        evidence, paths, renderer.workload
     )
     seconds = time.perf_counter() - started
     ten_images += images_timed(renderer, IMAGES_TIMED)

@@ -89,7 +89,7 @@ class QuickSchedule(io.ComfyNode):
         target_speedup: float = 2.0,
         samples: int = 2,
     ) -> io.NodeOutput:
-        renderer = Renderer(model, vae, calibration, replace(sampler_settings, batch=1))
+        renderer = Renderer(model, vae, calibration, sampler_settings)
         samples = min(samples, len(calibration.prompts.samples))
         node_id = cls.hidden.unique_id if cls.hidden else None
         progress = NodeProgress(node_id, quick_front.IMAGES)
@@ -101,7 +101,7 @@ class QuickSchedule(io.ComfyNode):
         started = time.monotonic()
         profiler = QuickProfiler(renderer, samples, partial(made_on, renderer.sigmas), on_images)
         evidence, paths = profiler.evidence()
-        front = quick_front.front_of(evidence, paths, profiler.errors, renderer.workload)
+        front = quick_front.front_of(evidence, paths, renderer.workload)
         front = annotated(front, renderer)
         picked = front.pick_speedup(target_speedup)
         text = summary(front, picked, len(evidence.drifts), samples, time.monotonic() - started)

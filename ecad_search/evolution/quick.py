@@ -209,10 +209,14 @@ def plan_of(
     benefits: npt.ArrayLike,
     *,
     latency: Latency | None = None,
+    shares: Sequence[float] = RING_SHARES,
+    rest_of: float | None = None,
 ) -> Plan:
     """Rings of those units that help most for what they cost, in MACs unless there is a `latency`.
 
     `benefits`, (n_units,), say how much smaller a reusing step's error is when the unit computes.
+    The rings cost these `shares` of all components, as nearly as units allow. One more, the last,
+    costs no more than the ring of the share `rest_of` leaves of them.
     """
     if steps > MOST_STEPS:
         raise SearchError(
@@ -241,14 +245,22 @@ def plan_of(
     rings = [np.zeros(architecture.n_cells, dtype=np.bool_)]
     chosen = np.zeros(n_units, dtype=np.bool_)
     order = [u for u in np.argsort(-benefits / saved, kind="stable") if benefits[u] > 0]
-    for share in RING_SHARES:
+
+    def grow(share: float, excess: float) -> float:
+        """To so much of all components; the last one may be over by this part of it."""
         for u in order:
-            # A little too much is nearer to the share than nothing.
-            if not chosen[u] and saved[chosen].sum() + saved[u] / 2 <= share * saved.sum():
+            part = (1.0 - excess) * saved[u]
+            if not chosen[u] and saved[chosen].sum() + part <= share * saved.sum():
                 chosen[u] = True
         ring = chosen[unit]
         if not np.array_equal(ring, rings[-1]) and not ring.all():
             rings.append(ring)
+        return float(saved[chosen].sum() / saved.sum())
+
+    # A little too much is nearer to a share than nothing.
+    grown = {share: grow(share, 0.5) for share in shares}
+    if rest_of is not None:
+        grow(1.0 - grown[rest_of], 0.0)
     left = [1 - benefits[np.unique(unit[ring])].sum() for ring in rings]
     reliefs = np.log(np.clip(left, SMALLEST_REST, 1.0))
     costs = step_costs(np.array(rings))

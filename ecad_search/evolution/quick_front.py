@@ -1,8 +1,9 @@
 """A whole front of schedules from a few samplings, without a search.
 
-A few schedules are tried on each of a few samples. `Response` learns from them what any other would
-do, evolution finds the best of every cost by that, and some of these are tried in turn, so that it
-is right where it counts. What looks best is partly luck, so what was not tried is trusted less.
+A few schedules are tried on each of a few samples, among them FORA and what is usually better than
+it, see `fresh_end`. `Response` learns from them what any other would do, evolution finds the best
+of every cost by that, and some of these are tried in turn, so that it is right where it counts.
+What looks best is partly luck, so what was not tried is trusted less.
 
 A schedule is a path, see `paths`: the ring that computes at each step.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -28,19 +29,26 @@ from .response import Response, Sampler, Trial
 
 Floats = npt.NDArray[np.float64]
 
+RING_SHARES = (0.1, 0.25, 0.5)  # of the cost of all components
+REST_OF = 0.25  # the largest ring is what this one leaves of them, see `fresh_end`
 # The work of a profile, in that of uncached images. Beginning so many short samplings and telling
-# what to try takes time too: a small model needs as long as for 16 to 18 of its images.
-IMAGES = 12.0
-FIRST_SHARE = 0.6  # of these go into what is tried first
+# what to try takes time too: a small model needs as long as for 14 to 18 of its images.
+IMAGES = 14.0
+FIRST_SHARE = 0.7  # of these go into what is tried first
 REFERENCES = quick.REFERENCES  # of FORA
-TARGETS = (6, 2, 4, 7, 3, 6, 5)  # what is tried then costs what FORA of such an N costs
+FRESH_ENDS = ((-2, -1), (-1, -2), (-1, -1))  # see `fresh_end`
+TARGETS = (4, 2, 3, 6, 7, 5)  # what is tried then costs what FORA of such an N costs
 GENERATIONS = 14  # before the first of them
 MORE_GENERATIONS = 4  # after each
 CHEAPEST = 0.1  # of the uncached run, below which nothing is left of the picture
 # How much more than told (logarithm) something drifts that was chosen for looking good, for it may
-# be lucky: that was not tried, and FORA, which nobody chose.
+# be lucky: that was not tried, as long as nothing was wished for, and of the usual ones, which
+# nobody chose.
 DOUBT = 0.8
-FORA_DOUBT = 0.3
+USUAL_DOUBT = 0.3
+# A fresh end usually drifts less than its FORA, by 0.4 (logarithm; calibration samples of the demo
+# model), and two samples tell them apart to 0.25 or so. So one that was tried has some advance.
+FRESH_LEAD = 0.2
 # Of the logarithm of what was tried: the less something drifts, the more samples differ about it.
 TRIED_DOUBT = 0.06
 USUAL_ERROR = 0.5  # of a logarithm, before anything was tried
@@ -54,11 +62,14 @@ class Choice(NamedTuple):
     drift: float
 
 
+plan_of = partial(quick.plan_of, shares=RING_SHARES, rest_of=REST_OF)
+
+
 def first_paths(plan: Plan) -> list[Path]:
     """What to try first, the most telling first.
 
-    FORA of a large N, begun at several steps, shows what reuse misses after each of them, and how
-    other steps answer; two more have rings in their gaps.
+    FORA of a large N shows what reuse misses, and how other steps answer; its fresh ends show what
+    rings do, and are likely to be what the front has at that cost.
     """
     steps, whole = plan.steps, len(plan.rings)
     made: list[Path] = []
@@ -78,16 +89,18 @@ def first_paths(plan: Plan) -> list[Path]:
     for path in (
         computing(7, 0),
         computing(6, 0),
+        fresh_end(plan, 7, -1, -2),
+        fresh_end(plan, 6, -2, -1),
+        fresh_end(plan, 6, -1, -1),
         computing(4, 0),
+        fresh_end(plan, 4, -2, -1),
+        fresh_end(plan, 7, -1, -1),
+        fresh_end(plan, 3, -2, -1),
         ringed(0),
         computing(7, 4),
-        computing(7, 2),
-        ringed(1),
-        computing(7, 6),
     ):
-        known = tuple(path)
-        if known not in made and min(known) < whole:
-            made.append(known)
+        if path is not None and tuple(path) not in made and min(path) < whole:
+            made.append(tuple(path))
     return made
 
 
@@ -96,7 +109,8 @@ class Evidence:
     """What a profile has measured: of each sample its trials and their drifts, (sample, path).
 
     `norms`, (samples,), are the squared lengths of the uncached final latents, and `velocities`,
-    (samples, calls, d), what the model said uncached, see `Response`.
+    (samples, calls, d), what the model said uncached, see `Response`. `errors` are how much farther
+    (logarithm) each path that was wished for drifted than was told before it was tried.
     """
 
     plan: Plan
@@ -105,6 +119,16 @@ class Evidence:
     drifts: Mapping[tuple[int, Path], float]
     norms: Floats
     velocities: npt.NDArray[np.float32]
+    errors: tuple[float, ...] = ()
+
+    @cached_property
+    def doubt(self) -> float:
+        """How much farther (logarithm) than told an untried path of the front is taken to drift.
+
+        What was wished for was the best of many as well, so it is as much as that was told wrongly,
+        be it by a bias or at random.
+        """
+        return float(np.sqrt(np.mean(np.square([DOUBT, *self.errors]))))
 
     @cached_property
     def responses(self) -> list[Response]:
@@ -127,14 +151,16 @@ class Evidence:
 
     @cached_property
     def level(self) -> float:
-        """What the responses are off by (logarithm), the mean of all that was tried.
+        """What the responses are off by (logarithm), the mean of what was tried of whole steps.
 
-        Next to nothing, but for samplers that do not live on predictions alone (CFG++).
+        Next to nothing, but for samplers that do not live on predictions alone (CFG++). What rings
+        are told wrongly is another matter.
         """
-        if not self.tried:
+        paths = [path for path in self.tried if set(path) <= {0, len(self.plan.rings)}]
+        if not paths:
             return 0.0
-        told = self._logs(np.array(list(self.tried)))
-        return float(np.mean(np.log(list(self.tried.values())) - told))
+        told = self._logs(np.array(paths))
+        return float(np.mean(np.log([self.tried[path] for path in paths]) - told))
 
     def told(self, paths: npt.NDArray[np.intp]) -> Floats:
         """(n,): what each of (n, steps) paths drifts by the responses, the geometric mean."""
@@ -155,7 +181,7 @@ class Evidence:
         return evolved(
             self.told,
             ring_costs(plan),
-            [*start, *(fora_path(plan, every) for every in REFERENCES if every < plan.steps)],
+            [*start, *usual_paths(plan)],
             generations,
             rng,
             longest=quick.longest_gap(plan.steps),
@@ -194,6 +220,32 @@ def fora_path(plan: Plan, every: int) -> Path:
     return tuple(0 if step % every else len(plan.rings) for step in range(plan.steps))
 
 
+def fresh_end(plan: Plan, every: int, thinned: int, late: int) -> Path | None:
+    """FORA, but one whole step computes the largest ring, and a late one the rest of that step.
+
+    `thinned` is the place among FORA's whole steps, `late` that among all steps; both count from
+    the end, from -1 on. It costs no more than FORA. What is left out of the whole step is what
+    helps least for what it costs, and what the other computes helps most, where FORA reuses what is
+    old. None where FORA computes a step so late itself, or has no such step.
+    """
+    whole, costs = len(plan.rings), ring_costs(plan)
+    path = list(fora_path(plan, every))
+    steps = np.flatnonzero(path)
+    spared = (costs[whole] - costs[whole - 1]) * quick.SAME_COST
+    rest = int(np.flatnonzero(costs[:whole] - costs[0] <= spared)[-1])
+    if not rest or len(steps) <= -thinned or steps[-1] >= plan.steps + late:
+        return None
+    path[steps[thinned]], path[late] = whole - 1, rest
+    return tuple(path)
+
+
+def usual_paths(plan: Plan) -> list[Path]:
+    """FORA and its fresh ends: those that nobody chose for looking good here."""
+    numbers = [every for every in REFERENCES if every < plan.steps]
+    ends = [fresh_end(plan, every, *places) for every in numbers for places in FRESH_ENDS]
+    return [*(fora_path(plan, every) for every in numbers), *filter(None, ends)]
+
+
 def wish(evidence: Evidence, front: Sequence[Path], number: int) -> tuple[Path, int] | None:
     """The next path to try, and the number after this one; None when there is none.
 
@@ -211,9 +263,8 @@ def wish(evidence: Evidence, front: Sequence[Path], number: int) -> tuple[Path, 
 def choices(evidence: Evidence, front: Sequence[Path]) -> list[Choice]:
     """Of `front`, what was tried and FORA the best of every cost; cheapest first."""
     plan, tried = evidence.plan, evidence.tried
-    known = [fora_path(plan, every) for every in REFERENCES if every < plan.steps]
     begun = [path for path in tried if path[0] == len(plan.rings)]
-    paths = list(dict.fromkeys([*front, *begun, *known]))
+    paths = list(dict.fromkeys([*front, *begun, *usual_paths(plan)]))
     believed = [
         Choice(path, cost_of(plan, path), doubted(evidence, path, drift))
         for path, drift in zip(paths, evidence.told(np.array(paths)).tolist(), strict=True)
@@ -226,20 +277,23 @@ def choices(evidence: Evidence, front: Sequence[Path]) -> list[Choice]:
 
 
 def doubted(evidence: Evidence, path: Path, told: float) -> float:
-    """The drift of a path, raised where it may look good by luck.
+    """The drift of a path, raised where it may look good by luck, and lowered where bad.
 
-    FORA that was not tried is one of many as well where another one of its cost was.
+    One of the usual ones that was not tried is one of many as well where another of its cost was.
     """
     plan, tried = evidence.plan, evidence.tried
-    references = [fora_path(plan, every) for every in REFERENCES]
-    is_fora = path in references
+    usual = usual_paths(plan)
+    is_usual = path in usual
+    if path in tried and is_usual:
+        is_fora = set(path) == {0, len(plan.rings)}
+        return tried[path] * float(np.exp(0.0 if is_fora else -FRESH_LEAD))
     if path in tried:
-        return tried[path] if is_fora else max(tried[path], tried[path] ** (1 - TRIED_DOUBT))
-    rivals = [cost_of(plan, other) for other in references if other in tried]
+        return max(tried[path], tried[path] ** (1 - TRIED_DOUBT))
+    rivals = [cost_of(plan, other) for other in usual if other in tried]
     is_one_of_many = (
-        not is_fora or np.isclose(cost_of(plan, path), rivals, quick.SAME_COST - 1).any()
+        not is_usual or np.isclose(cost_of(plan, path), rivals, quick.SAME_COST - 1).any()
     )
-    return told * float(np.exp(DOUBT if is_one_of_many else FORA_DOUBT))
+    return told * float(np.exp(evidence.doubt if is_one_of_many else USUAL_DOUBT))
 
 
 def thinned(choices: Sequence[Choice], count: int, staying: Container[Path] = ()) -> list[Choice]:
@@ -268,16 +322,15 @@ def thinned(choices: Sequence[Choice], count: int, staying: Container[Path] = ()
 def front_of(
     evidence: Evidence,
     front: Sequence[Path],
-    errors: Sequence[float],
     workload: Workload,
     count: int = 32,
 ) -> Front:
     """The best schedules of `count` costs, the tried ones of them always.
 
     Uncached and FORA stand beside them as references. `quality` is minus the drift as `doubted`,
-    and its error what the logarithms of what was told were off by, `errors`.
+    and its error what the logarithms of what was told were off by.
     """
-    plan, samples = evidence.plan, len(evidence.trials)
+    plan, samples, errors = evidence.plan, len(evidence.trials), evidence.errors
     log_error = float(np.sqrt(np.mean(np.square(errors)))) if errors else USUAL_ERROR
     tried = len(evidence.drifts)
 

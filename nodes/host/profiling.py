@@ -110,7 +110,10 @@ class Recorder:
 
 
 class Replay:
-    """A PREDICT_NOISE wrapper that gives the kept predictions of the steps before `start`."""
+    """A PREDICT_NOISE wrapper that gives the kept predictions of the steps before `start`.
+
+    `predictions` are those of one sampling, or those of several put together by `together`.
+    """
 
     def __init__(self, predictions: Sequence[Kept], start: int) -> None:
         self.known = list(takewhile(lambda kept: kept.step < start, predictions))
@@ -125,6 +128,22 @@ class Replay:
         kept = self.known[self.given - 1]
         tell(listeners(executor, model_options), kept, x, timestep)
         return kept.prediction.clone()
+
+
+def together(samplings: Sequence[Sequence[Kept]]) -> list[Kept]:
+    """The predictions of one batch that has the samples of all these samplings, in their order."""
+
+    def joined(calls: Sequence[Kept]) -> Kept:
+        first = calls[0]
+        sides = {
+            side: torch.cat([call.guidance[side] for call in calls])
+            for side in SIDES
+            if first.guidance.get(side) is not None
+        }
+        prediction = torch.cat([call.prediction for call in calls])
+        return Kept(first.step, prediction, {**first.guidance, **sides})
+
+    return [joined(calls) for calls in zip(*samplings, strict=True)]
 
 
 class Uncached(NamedTuple):
@@ -155,6 +174,7 @@ class Profiler:
     known: ProfileNotes = field(default_factory=ProfileNotes)
     on_note: Callable[[Note], None] = lambda note: None
     done: float = 0.0
+    plan_of: Callable[..., Plan] = quick.plan_of
     uncached: list[Uncached] = field(default_factory=list)
     benefits: Any = None  # (n_units,) of computing each unit alone, once known
 
@@ -195,7 +215,7 @@ class Profiler:
             self.on_note(note_of_benefits(self.benefits))
         else:
             self.benefits = np.array(self.known.benefits)
-        return quick.plan_of(
+        return self.plan_of(
             architecture, renderer.steps, renderer.workload, self.benefits, latency=self.latency
         )
 
@@ -208,7 +228,7 @@ class Profiler:
         recorder = Recorder(probed if self.known.benefits is None else -1, units)
         steps = [] if probed < 0 else [probed]
         schedule = probing_schedule(self.renderer.architecture, self.renderer.steps, steps)
-        latent = self._sampled(recorder, schedule, ProbingRun, sample, 1.0, "uncached")
+        latent = self._sampled(recorder, schedule, ProbingRun, (sample,), 1.0, "uncached")
         self.uncached.append(Uncached(recorder.predictions, latent))
         self.done += quick.probing_cost(self.renderer.steps, len(units)) if steps else 0.0
         return recorder.benefits
@@ -220,7 +240,7 @@ class Profiler:
             predictions, uncached = self.uncached[sample]
             replay = Replay(predictions, gaps[0].start)
             schedule = plan.schedule(gaps, name="profile")
-            latent = self._sampled(replay, schedule, Run, sample, images, what)
+            latent = self._sampled(replay, schedule, Run, (sample,), images, what)
             drift = relative_drift(latent, uncached)
             self.on_note(note_of_drift(gaps, sample, drift))
         else:
@@ -232,10 +252,11 @@ class Profiler:
         wrapper: Any,
         schedule: Schedule,
         run: type[Run],
-        sample: int,
+        batch: tuple[int, ...],
         images: float,
         what: str,
     ) -> torch.Tensor:
+        """Latents of the samples of one batch, each of which is the work of so many images."""
         model = self.renderer.model.clone()
         model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, wrapper)  # around the schedule's
         options = CacheOptions(
@@ -243,12 +264,11 @@ class Profiler:
         )
         model = apply_schedule(model, self.prepared(schedule), options=options, run=run)
         before = self.done
-        parts = self.renderer.sample(
-            model, (sample,), lambda share: self.on_images(before + share * images, what)
+        sampled = self.renderer.sample_whole(
+            model, batch, lambda share: self.on_images(before + share * images, what)
         )
-        latent = next(iter(parts)).latents
-        self.done = before + images
-        return latent
+        self.done = before + len(batch) * images
+        return sampled.latents
 
 
 def relative_drift(latent: torch.Tensor, uncached: torch.Tensor) -> float:

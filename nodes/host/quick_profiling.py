@@ -8,7 +8,7 @@ right, for a trial has as many latents as calls, twice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from ...ecad_search.evolution import quick_front
 from ...ecad_search.evolution.paths import Path
 from ...ecad_search.evolution.quick_front import Evidence, Plan
 from ...ecad_search.evolution.response import Sampler, Trial
-from .profiling import SIDES, Kept, Profiler, Replay, relative_drift
+from .profiling import SIDES, Kept, Profiler, Replay, relative_drift, together
+from .rendering import is_out_of_memory, release_memory
 
 SKETCHED = 4096
 Values = npt.NDArray[np.float32]
@@ -30,7 +31,8 @@ Values = npt.NDArray[np.float32]
 class Sketch:
     """Adds up the numbers of a latent, each with a sign, in `SKETCHED` sums drawn by lot.
 
-    A count sketch (Charikar et al. 2002): linear, and lengths are right but for some percent.
+    A count sketch (Charikar et al. 2002): linear, and lengths are right but for some percent. Of a
+    batch, (B, ...), it is (B, d).
     """
 
     def __init__(self, numel: int) -> None:
@@ -41,16 +43,20 @@ class Sketch:
             self.signs = 2.0 * torch.randint(2, (numel,), generator=lot) - 1.0
 
     def __call__(self, latent: torch.Tensor) -> Values:
-        flat = latent.detach().reshape(-1).float()
+        flat = latent.detach().flatten(1).float()
         if self.numel > SKETCHED:
             self.places, self.signs = self.places.to(flat.device), self.signs.to(flat.device)
-            flat = flat.new_zeros(SKETCHED).index_add_(0, self.places, flat * self.signs)
+            sums = flat.new_zeros((len(flat), SKETCHED))
+            flat = sums.index_add_(1, self.places, flat * self.signs)
         return flat.cpu().numpy().copy()
 
 
 @dataclass(eq=False)
 class Watched:
-    """A PREDICT_NOISE wrapper around another one that sees what comes in and out."""
+    """A PREDICT_NOISE wrapper around another one that sees what comes in and out.
+
+    `inputs` and `predictions` have (B, d) of each call.
+    """
 
     wrapper: Callable[..., torch.Tensor]
     sketch: Sketch | None = None
@@ -60,7 +66,7 @@ class Watched:
 
     def __call__(self, executor: Any, x: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
         if self.sketch is None:
-            self.sketch = Sketch(x.numel())
+            self.sketch = Sketch(x[0].numel())
         self.inputs.append(self.sketch(x))
         prediction = self.wrapper(executor, x, timestep, *args, **kwargs)
         self.predictions.append(self.sketch(prediction))
@@ -68,9 +74,9 @@ class Watched:
         return prediction
 
     def velocities(self) -> Values:
-        """(calls, d): the way from each prediction to its input, per sigma."""
-        ways = np.subtract(self.inputs, self.predictions) / np.array(self.sigmas)[:, np.newaxis]
-        return ways.astype(np.float32)
+        """(calls, d): the way from each prediction of the only sample to its input, per sigma."""
+        ways = np.subtract(self.inputs, self.predictions)[:, 0]
+        return (ways / np.array(self.sigmas)[:, np.newaxis]).astype(np.float32)
 
 
 @dataclass(eq=False)
@@ -78,7 +84,9 @@ class QuickProfiler(Profiler):
     """One profile of the first `samples` samples, for the schedules of `quick_front`."""
 
     images: float = quick_front.IMAGES
+    plan_of: Callable[..., Plan] = quick_front.plan_of
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    batches: list[tuple[int, ...]] = field(default_factory=list)  # samples tried together
     watched: list[Watched] = field(default_factory=list)  # every sampling, the uncached ones first
     trials: list[list[Trial]] = field(default_factory=list)  # of each sample
     drifts: dict[tuple[int, Path], float] = field(default_factory=dict)
@@ -88,7 +96,7 @@ class QuickProfiler(Profiler):
         """All that was measured, and the front that it leads to."""
         plan = self.planned()
         sampler = self.sampler()
-        self.trials = [[] for _ in range(self.samples)]
+        self.begin()
         for path in quick_front.first_paths(plan):
             spent = self.done + self.samples * quick_front.images_of(plan, path)
             if self.drifts and spent > quick_front.FIRST_SHARE * self.images:
@@ -105,9 +113,15 @@ class QuickProfiler(Profiler):
             self.try_everywhere(plan, path)
             known = self.known_so_far(plan, sampler)
             self.errors.append(float(np.log(known.tried[path] / told)))
+            known = replace(known, errors=tuple(self.errors))
             begun = [one for one in known.tried if one[0] == len(plan.rings)]
             front = known.front([*front, *begun], quick_front.MORE_GENERATIONS, self.rng)
         return known, front
+
+    def begin(self) -> None:
+        """Before the first trial, once every sample was sampled uncached."""
+        self.trials = [[] for _ in range(self.samples)]
+        self.batches = self.renderer.batches(range(self.samples))
 
     def known_so_far(self, plan: Plan, sampler: Sampler) -> Evidence:
         return Evidence(
@@ -135,31 +149,55 @@ class QuickProfiler(Profiler):
             changed.append(Kept(step, prediction + noise, {**guidance, **moved}))
         replay = Replay(changed, self.renderer.steps)
         schedule = presets.uncached(self.renderer.architecture, self.renderer.steps)
-        found = self._sampled(replay, schedule, Run, 0, 0.0, "uncached")
+        found = self._sampled(replay, schedule, Run, (0,), 0.0, "uncached")
         sketch = self.watched[0].sketch
         assert sketch is not None
         uncached, random = self.watched[0], self.watched.pop()
         return Sampler.of(
-            np.subtract(random.inputs, uncached.inputs),
-            np.subtract(random.predictions, uncached.predictions),
-            np.subtract(sketch(found), sketch(latent)).astype(np.float64),
+            np.subtract(random.inputs, uncached.inputs)[:, 0],
+            np.subtract(random.predictions, uncached.predictions)[:, 0],
+            np.subtract(sketch(found), sketch(latent))[0].astype(np.float64),
             np.array([kept.step for kept in predictions]),
             np.array(uncached.sigmas),
         )
 
     def try_everywhere(self, plan: Plan, path: Path) -> None:
-        for sample in range(self.samples):
-            predictions, latent = self.uncached[sample]
-            replay = Replay(predictions, quick_front.first_store(plan, path))
-            schedule = quick_front.schedule_of(plan, path, name="profile")
-            images = quick_front.images_of(plan, path)
-            found = self._sampled(replay, schedule, Run, sample, images, "schedules")
-            uncached, own = self.watched[sample], self.watched.pop()
-            inputs = np.subtract(own.inputs, uncached.inputs)
-            self.trials[sample].append(
-                Trial(path, inputs, np.subtract(own.predictions, uncached.predictions))
-            )
-            self.drifts[sample, path] = relative_drift(found, latent)
+        for batch in list(self.batches):
+            self.try_on(plan, path, batch)
+
+    def try_on(self, plan: Plan, path: Path, batch: tuple[int, ...]) -> None:
+        """On a batch; when memory runs out on its halves, from then on."""
+        predictions = together([self.uncached[sample].predictions for sample in batch])
+        replay = Replay(predictions, quick_front.first_store(plan, path))
+        schedule = quick_front.schedule_of(plan, path, name="profile")
+        images = quick_front.images_of(plan, path)
+        try:
+            found = self._sampled(replay, schedule, Run, batch, images, "schedules")
+        except Exception as error:
+            if not is_out_of_memory(error) or len(batch) == 1:
+                raise
+            half = len(batch) // 2
+            at = self.batches.index(batch)
+            self.batches[at : at + 1] = halves = [batch[:half], batch[half:]]
+        else:
+            self.learn(path, batch, found, self.watched.pop())
+            return
+        self.watched.pop()
+        release_memory()
+        for part in halves:
+            self.try_on(plan, path, part)
+
+    def learn(
+        self, path: Path, batch: tuple[int, ...], latents: torch.Tensor, watched: Watched
+    ) -> None:
+        inputs, predictions = np.array(watched.inputs), np.array(watched.predictions)
+        for row, sample in enumerate(batch):
+            uncached = self.watched[sample]
+            own = inputs[:, row : row + 1] - uncached.inputs
+            answers = predictions[:, row : row + 1] - uncached.predictions
+            self.trials[sample].append(Trial(path, own[:, 0], answers[:, 0]))
+            drift = relative_drift(latents[row : row + 1], self.uncached[sample].latent)
+            self.drifts[sample, path] = drift
 
     def _sampled(self, wrapper: Any, *args: Any) -> torch.Tensor:
         sketch = self.watched[0].sketch if self.watched else None

@@ -181,7 +181,7 @@ class Renderer:
     ) -> Iterator[SampledBatch]:
         """One batch of `batches`; when memory runs out it is tried again in two halves."""
         try:
-            yield self._sample(model, tuple(batch), on_step)
+            yield self.sample_whole(model, tuple(batch), on_step)
             return
         except Exception as error:
             if not is_out_of_memory(error) or len(batch) == 1:
@@ -192,9 +192,10 @@ class Renderer:
         yield from self.sample(model, batch[half:], on_step and _shifted(on_step, half))
 
     @torch.inference_mode()
-    def _sample(
+    def sample_whole(
         self, model: Any, batch: tuple[int, ...], on_step: Callable[[float], None] | None
     ) -> SampledBatch:
+        """One batch of `batches`, whole; when memory runs out, that is an error."""
         stop_if_cancelled()
         samples = [self.calibration.prompts.samples[i] for i in batch]
         empty = self.empty_latent()

@@ -26,7 +26,7 @@ STEPS = 12
 def plan_for(architecture=PIXART, steps=STEPS, seed=0):
     rng = np.random.default_rng(seed)
     n_units = int(quick.units(architecture).max()) + 1
-    return quick.plan_of(architecture, steps, WORKLOAD, rng.random(n_units) / (4 * n_units))
+    return quick_front.plan_of(architecture, steps, WORKLOAD, rng.random(n_units) / (4 * n_units))
 
 
 def evidence_of(plan, paths, samples=2, seed=0):
@@ -83,6 +83,60 @@ def test_fora_is_the_path_of_its_schedule(every):
     assert expected.key == quick_front.schedule_of(plan, path).key
 
 
+@given(st.integers(3, 60), st.sampled_from([PIXART, FLUX]), st.integers(2, 7))
+@settings(deadline=None)
+def test_a_fresh_end_costs_no_more_than_its_fora_and_moves_work_to_the_end(
+    steps, architecture, every
+):
+    plan = plan_for(architecture, steps)
+    whole, fora = len(plan.rings), quick_front.fora_path(plan, every)
+    for thinned, late in quick_front.FRESH_ENDS:
+        path = quick_front.fresh_end(plan, every, thinned, late)
+        if path is None:
+            continue
+        changed = [step for step in range(steps) if path[step] != fora[step]]
+        assert [np.flatnonzero(fora)[thinned], steps + late] == changed
+        assert [whole, 0] == [fora[step] for step in changed]
+        assert whole - 1 == path[changed[0]] > path[changed[1]] > 0
+        limit = quick_front.cost_of(plan, fora) * quick.SAME_COST
+        assert quick_front.cost_of(plan, path) <= limit
+
+
+def test_a_fora_that_computes_the_end_or_one_step_only_has_no_fresh_end():
+    plan = plan_for(steps=13)
+    assert quick_front.fresh_end(plan, 6, -1, -1) is None  # it computes steps 0, 6 and 12
+    assert quick_front.fresh_end(plan, 7, -2, -1) is None  # and the first step must stay whole
+    assert quick_front.fresh_end(plan, 7, -1, -1) is not None
+
+
+def test_where_no_ring_makes_a_whole_step_with_the_largest_there_are_no_fresh_ends():
+    n_units = int(quick.units(PIXART).max()) + 1
+    one = quick.plan_of(PIXART, STEPS, WORKLOAD, np.full(n_units, 0.1), shares=(0.9,))
+    assert [quick_front.fora_path(one, every) for every in range(2, 8)] == (
+        quick_front.usual_paths(one)
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("blocks", [2, 5, 10])
+def test_the_largest_ring_and_one_of_a_quarter_cost_no_more_than_everything(blocks, seed):
+    pixart = architectures.sized("pixart", {"blocks": blocks}, hidden=32)
+    plan = plan_for(pixart, seed=seed)
+    quarter = plan_for_shares(pixart, seed, (0.25,)).rings[-1]
+    place = next(i for i, ring in enumerate(plan.rings) if np.array_equal(ring, quarter))
+    costs = quick_front.ring_costs(plan)
+    assert 0 < place < len(plan.rings) - 1
+    assert costs[-2] + costs[place] - costs[0] <= costs[-1] * (1 + 1e-9)
+    assert costs[-2] + costs[place] - costs[0] > 0.8 * costs[-1]
+
+
+def plan_for_shares(architecture, seed, shares):
+    rng = np.random.default_rng(seed)
+    n_units = int(quick.units(architecture).max()) + 1
+    benefits = rng.random(n_units) / (4 * n_units)
+    return quick.plan_of(architecture, STEPS, WORKLOAD, benefits, shares=shares)
+
+
 def test_only_what_was_tried_on_every_sample_counts_as_tried():
     plan = plan_for()
     paths = quick_front.first_paths(plan)[:3]
@@ -96,11 +150,14 @@ def test_only_what_was_tried_on_every_sample_counts_as_tried():
     )
 
 
-def test_what_the_responses_are_off_by_in_the_mean_is_made_good():
+def test_what_the_responses_are_off_by_in_the_mean_is_made_good_as_whole_steps_show_it():
     plan = plan_for()
     paths = quick_front.first_paths(plan)
     evidence = evidence_of(plan, paths)
-    off = np.log(list(evidence.tried.values())) - np.log(evidence.told(np.array(paths)))
+    wholes = [path for path in paths if set(path) == {0, len(plan.rings)}]
+    assert 2 <= len(wholes) < len(paths)
+    off = np.log([evidence.tried[path] for path in wholes])
+    off -= np.log(evidence.told(np.array(wholes)))
     assert 0.0 == pytest.approx(off.mean(), abs=1e-9)
     farther = {key: 20 * drift for key, drift in evidence.drifts.items()}
     others = np.array([quick_front.fora_path(plan, every) for every in (2, 3, 5)])
@@ -124,36 +181,50 @@ def test_nothing_is_wished_for_twice():
     assert len(set(wished)) == len(wished)
 
 
-def test_fora_that_was_tried_is_believed_and_what_looks_good_is_doubted():
+def test_the_usual_is_believed_once_tried_and_what_looks_good_is_doubted():
     plan = plan_for()
     fora, other = quick_front.fora_path(plan, 6), (len(plan.rings), *[0, 1] * 5, 0)
-    evidence = evidence_of(plan, [fora, other])
+    end = quick_front.fresh_end(plan, 6, -1, -1)
+    evidence = evidence_of(plan, [fora, end, other])
     assert evidence.tried[fora] == quick_front.doubted(evidence, fora, 1.0)
+    expected = evidence.tried[end] * np.exp(-quick_front.FRESH_LEAD)
+    assert expected == pytest.approx(quick_front.doubted(evidence, end, 1.0))
     little = replace(evidence, drifts=dict.fromkeys(evidence.drifts, 0.01))
     expected = 0.01 * 100**quick_front.TRIED_DOUBT
     assert expected == pytest.approx(quick_front.doubted(little, other, 1.0))
     much = replace(evidence, drifts=dict.fromkeys(evidence.drifts, 2.0))
     assert 2.0 == pytest.approx(quick_front.doubted(much, other, 1.0))
     never, untried = quick_front.fora_path(plan, 2), (len(plan.rings), *[1] * 11)
-    assert np.exp(quick_front.FORA_DOUBT) == quick_front.doubted(evidence, never, 1.0)
+    assert np.exp(quick_front.USUAL_DOUBT) == quick_front.doubted(evidence, never, 1.0)
     assert np.exp(quick_front.DOUBT) == quick_front.doubted(evidence, untried, 1.0)
 
 
-def test_fora_that_was_not_tried_is_doubted_beside_one_of_its_cost_that_was():
+def test_the_usual_that_was_not_tried_is_doubted_beside_one_of_its_cost_that_was():
     plan = plan_for()
     four, five = (quick_front.fora_path(plan, every) for every in (4, 5))
     assert quick_front.cost_of(plan, four) == quick_front.cost_of(plan, five)
     beside = evidence_of(plan, [four])
     assert np.exp(quick_front.DOUBT) == quick_front.doubted(beside, five, 1.0)
     alone = evidence_of(plan, [quick_front.fora_path(plan, 6)])
-    assert np.exp(quick_front.FORA_DOUBT) == quick_front.doubted(alone, five, 1.0)
+    assert np.exp(quick_front.USUAL_DOUBT) == quick_front.doubted(alone, five, 1.0)
+
+
+def test_what_was_not_tried_is_doubted_as_much_as_what_was_wished_for_was_told_wrongly():
+    plan = plan_for()
+    evidence = evidence_of(plan, [quick_front.fora_path(plan, 6)])
+    untried = (len(plan.rings), *[1] * 11)
+    wrong = replace(evidence, errors=(2.0, -1.0, 2.0))
+    expected = np.exp(np.sqrt((quick_front.DOUBT**2 + 4 + 1 + 4) / 4))
+    assert expected == pytest.approx(quick_front.doubted(wrong, untried, 1.0))
+    right = replace(evidence, errors=(0.0,) * 7)
+    assert quick_front.doubted(right, untried, 1.0) < np.exp(quick_front.DOUBT)
 
 
 def test_a_front_has_what_is_believed_and_the_references_beside_it():
     plan = plan_for()
-    evidence = evidence_of(plan, quick_front.first_paths(plan))
+    evidence = replace(evidence_of(plan, quick_front.first_paths(plan)), errors=(0.3, -0.4))
     paths = front_of(evidence)
-    front = quick_front.front_of(evidence, paths, [0.3, -0.4], WORKLOAD)
+    front = quick_front.front_of(evidence, paths, WORKLOAD)
     best = quick_front.choices(evidence, paths)
     believed = {quick_front.schedule_of(plan, one.path).key: -one.drift for one in best}
     shown = {p.schedule.key: p.quality for p in front if p.schedule.key in believed}

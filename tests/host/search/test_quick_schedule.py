@@ -177,7 +177,7 @@ def test_a_quick_profile_costs_no_more_than_it_may_and_ends_in_a_front(
     assert profiler.done <= quick_front.IMAGES
     assert ["uncached", "schedules"] == list(dict.fromkeys(what for _, what in heard))
     assert sorted(images for images, _ in heard) == [images for images, _ in heard]
-    front = quick_front.front_of(evidence, paths, profiler.errors, renderer.workload)
+    front = quick_front.front_of(evidence, paths, renderer.workload)
     assert min(point.cost for point in front.members) < 0.65
     for point in front:
         point.schedule.require_fit(renderer.architecture)
@@ -211,13 +211,77 @@ def test_what_was_tried_is_told_as_it_was_measured(renderer_of, quick_profiler_o
     assert np.abs(off).mean() < 0.5
 
 
+@pytest.fixture
+def one_path_tried(pack, quick_profiler_of):
+    """A profiler that has tried one path, and nothing else, on the samples of a renderer."""
+    quick_front = pack.module("ecad_search.evolution.quick_front")
+
+    def tried(renderer):
+        profiler = quick_profiler_of(renderer)
+        plan = profiler.planned()
+        profiler.begin()
+        profiler.try_everywhere(plan, quick_front.first_paths(plan)[0])
+        return profiler
+
+    return tried
+
+
+@pytest.mark.parametrize("name", ["pixart", "flux", "flux2"])
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", *CFG_PP[:1]])
+def test_samples_tried_in_one_batch_deviate_as_they_do_alone(
+    renderer_of, one_path_tried, name, sampler
+):
+    alone = one_path_tried(renderer_of(name, sampler=sampler, cfg=2.0, batch=1))
+    both = one_path_tried(renderer_of(name, sampler=sampler, cfg=2.0, batch=4))
+    assert [(0,), (1,)] == alone.batches
+    assert [(0, 1)] == both.batches
+    assert alone.drifts == pytest.approx(both.drifts, rel=1e-3)
+    assert alone.done == pytest.approx(both.done)
+    for (expected,), (actual,) in zip(alone.trials, both.trials, strict=True):
+        scale = np.abs(expected.predictions).max()
+        assert expected.path == actual.path
+        assert np.allclose(expected.inputs, actual.inputs, atol=1e-3 * scale)
+        assert np.allclose(expected.predictions, actual.predictions, atol=1e-3 * scale)
+
+
+def test_samples_whose_noise_would_depend_on_a_neighbour_are_tried_alone(
+    renderer_of, one_path_tried
+):
+    profiler = one_path_tried(renderer_of("pixart", sampler="euler_ancestral", batch=4))
+    assert [(0,), (1,)] == profiler.batches
+
+
+def test_when_memory_runs_out_a_batch_is_halved_and_nothing_is_lost(renderer_of, one_path_tried):
+    expected = one_path_tried(renderer_of("pixart", cfg=1.0, batch=1))
+    renderer = renderer_of("pixart", cfg=1.0, batch=4)
+    together = []
+
+    def small_memory(apply, arguments):
+        if len(arguments["input"]) > 1:
+            together.append(1)
+            if len(together) == 3:
+                raise torch.OutOfMemoryError("no memory")
+        return apply(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    renderer.model.set_model_unet_function_wrapper(small_memory)
+    profiler = one_path_tried(renderer)
+    assert 3 == len(together)
+    assert [(0,), (1,)] == profiler.batches
+    assert expected.drifts == pytest.approx(profiler.drifts, rel=1e-4)
+    assert [1, 1] == [len(trials) for trials in profiler.trials]
+    assert expected.done == pytest.approx(profiler.done)
+    assert 2 == len(profiler.watched)  # the uncached ones
+
+
 def test_a_sketch_keeps_lengths_and_adds_up(pack):
     sketch = pack.module("nodes.host.quick_profiling").Sketch(100_000)
     lot = torch.Generator().manual_seed(1)
-    a, b = torch.randn((2, 100_000), generator=lot)
-    assert 4096 == len(sketch(a))
+    a, b = torch.randn((2, 3, 10, 10_000), generator=lot)
+    assert (3, 4096) == sketch(a).shape
     assert np.allclose(sketch(a) + sketch(b), sketch(a + b), atol=1e-3)
-    assert float(a.norm()) == pytest.approx(np.linalg.norm(sketch(a)), rel=0.05)
+    for row, length in enumerate(a.flatten(1).norm(dim=1).tolist()):
+        assert length == pytest.approx(np.linalg.norm(sketch(a)[row]), rel=0.05)
+        assert np.array_equal(sketch(a[row : row + 1])[0], sketch(a)[row])
 
 
 def test_the_node_gives_a_front_and_the_schedule_for_the_speed_up_asked_for(quick_schedule, pack):
