@@ -78,10 +78,10 @@ def first_paths(plan: Plan) -> list[Path]:
         full = {*range(start), *range(start, steps, every)}
         return [whole if step in full else 0 for step in range(steps)]
 
-    def ringed(first: int) -> list[int]:
+    def ringed() -> list[int]:
         path = computing(7, 0)
         rings = [whole - 1, *range(1, whole - 1)]
-        for turn, step in enumerate(range(2 + first, steps, 2)):
+        for turn, step in enumerate(range(2, steps, 2)):
             if not path[step] and rings:
                 path[step] = rings[turn % len(rings)]
         return path
@@ -96,7 +96,7 @@ def first_paths(plan: Plan) -> list[Path]:
         fresh_end(plan, 4, -2, -1),
         fresh_end(plan, 7, -1, -1),
         fresh_end(plan, 3, -2, -1),
-        ringed(0),
+        ringed(),
         computing(7, 4),
     ):
         if path is not None and tuple(path) not in made and min(path) < whole:
@@ -129,6 +129,10 @@ class Evidence:
         be it by a bias or at random.
         """
         return float(np.sqrt(np.mean(np.square([DOUBT, *self.errors]))))
+
+    @cached_property
+    def usual(self) -> list[Path]:
+        return usual_paths(self.plan)
 
     @cached_property
     def responses(self) -> list[Response]:
@@ -181,7 +185,7 @@ class Evidence:
         return evolved(
             self.told,
             ring_costs(plan),
-            [*start, *usual_paths(plan)],
+            [*start, *self.usual],
             generations,
             rng,
             longest=quick.longest_gap(plan.steps),
@@ -264,7 +268,7 @@ def choices(evidence: Evidence, front: Sequence[Path]) -> list[Choice]:
     """Of `front`, what was tried and FORA the best of every cost; cheapest first."""
     plan, tried = evidence.plan, evidence.tried
     begun = [path for path in tried if path[0] == len(plan.rings)]
-    paths = list(dict.fromkeys([*front, *begun, *usual_paths(plan)]))
+    paths = list(dict.fromkeys([*front, *begun, *evidence.usual]))
     believed = [
         Choice(path, cost_of(plan, path), doubted(evidence, path, drift))
         for path, drift in zip(paths, evidence.told(np.array(paths)).tolist(), strict=True)
@@ -281,8 +285,7 @@ def doubted(evidence: Evidence, path: Path, told: float) -> float:
 
     One of the usual ones that was not tried is one of many as well where another of its cost was.
     """
-    plan, tried = evidence.plan, evidence.tried
-    usual = usual_paths(plan)
+    plan, tried, usual = evidence.plan, evidence.tried, evidence.usual
     is_usual = path in usual
     if path in tried and is_usual:
         is_fora = set(path) == {0, len(plan.rings)}
