@@ -58,7 +58,7 @@ class QuickSchedule(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "samples",
-                    default=2,
+                    default=3,
                     min=1,
                     max=8,
                     tooltip=(
@@ -87,7 +87,7 @@ class QuickSchedule(io.ComfyNode):
         calibration: EncodedCalibration,
         sampler_settings: SamplerSettings,
         target_speedup: float = 2.0,
-        samples: int = 2,
+        samples: int = 3,
     ) -> io.NodeOutput:
         renderer = Renderer(model, vae, calibration, sampler_settings)
         samples = min(samples, len(calibration.prompts.samples))

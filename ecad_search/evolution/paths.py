@@ -49,10 +49,10 @@ def evolved(
             costs = np.round(ring_costs[rows].mean(axis=1) / ring_costs[whole], 9)
             known.update(zip(new, zip(costs, drifts(rows), strict=True), strict=True))
 
-    def allowed(path: Ints) -> bool:
-        gaps = np.diff(np.flatnonzero(np.append(path == whole, True)), prepend=-1)
-        cost = ring_costs[path].mean() / ring_costs[whole]
-        return bool(path[0] == whole and gaps.max() <= longest + 1 and cost >= cheapest)
+    def allowed(paths: Ints) -> npt.NDArray[np.bool_]:
+        cost = ring_costs[paths].mean(axis=1) / ring_costs[whole]
+        short = _longest_gaps(paths == whole) <= longest
+        return (paths[:, 0] == whole) & short & (cost >= cheapest)
 
     def untried() -> list[Path]:
         return _front({path: known[path] for path in known if path not in tried})
@@ -60,17 +60,15 @@ def evolved(
     told(start)
     for _ in range(generations):
         front = _front(known)
-        parents = [np.array(path) for path in front]
         brood: dict[Path, None] = {}
-        for _ in range(TRIES * BROOD):
-            child = changed(parents, whole, rng)
-            path = tuple(child.tolist())
-            if path not in known and allowed(child):
-                brood[path] = None
-            if len(brood) == BROOD:
+        for _ in range(TRIES):
+            born = children(np.array(front), whole, BROOD, rng)
+            paths = map(tuple, born[allowed(born)].tolist())
+            brood |= dict.fromkeys(path for path in paths if path not in known)
+            if len(brood) >= BROOD:
                 break
         known = {path: known[path] for path in [*front, *untried()]}
-        told(brood)
+        told(list(brood)[:BROOD])
     return untried()
 
 
@@ -84,24 +82,38 @@ def _front(known: dict[Path, tuple[float, float]]) -> list[Path]:
     return front
 
 
-def changed(parents: list[Ints], whole: int, rng: np.random.Generator) -> Ints:
-    """A child: one parent's beginning and perhaps another one's end, and one to three changes.
+def _longest_gaps(full: npt.NDArray[np.bool_]) -> Ints:
+    """(n,): how many steps in a row are not full, at most, of (n, steps)."""
+    gap = longest = np.zeros(len(full), dtype=np.intp)
+    for column in full.T:
+        gap = np.where(column, 0, gap + 1)
+        longest = np.maximum(longest, gap)
+    return longest
 
-    A change is another ring at a step, two neighbouring steps in each other's place, or the next
-    smaller or larger ring.
+
+def children(parents: Ints, whole: int, number: int, rng: np.random.Generator) -> Ints:
+    """(number, steps): each one parent's beginning, perhaps another's end, and a few changes.
+
+    `parents` is (n, steps). A change is another ring at a step, two neighbouring steps in each
+    other's place, or the next smaller or larger ring.
     """
-    child = parents[rng.integers(len(parents))].copy()
-    steps = len(child)
-    if rng.random() < CROSSED:
-        cut = rng.integers(1, steps)
-        child[cut:] = parents[rng.integers(len(parents))][cut:]
-    for _ in range(rng.integers(1, MOST_CHANGES + 1)):
-        step, kind = int(rng.integers(1, steps)), rng.integers(3)
-        if kind == 0:
-            child[step] = rng.integers(whole + 1)
-        elif kind == 1:
-            other = min(max(step + int(rng.choice([-1, 1])), 1), steps - 1)
-            child[[step, other]] = child[[other, step]]
-        else:
-            child[step] = min(max(child[step] + rng.choice([-1, 1]), 0), whole)
-    return child
+    steps = parents.shape[1]
+    born = parents[rng.integers(len(parents), size=number)]
+    others = parents[rng.integers(len(parents), size=number)]
+    cuts = rng.integers(1, steps, size=number)
+    cuts[rng.random(number) >= CROSSED] = steps
+    born = np.where(np.arange(steps) >= cuts[:, np.newaxis], others, born)
+    changes = rng.integers(1, MOST_CHANGES + 1, size=number)
+    for turn in range(MOST_CHANGES):
+        changing = np.flatnonzero(turn < changes)
+        n = len(changing)
+        places, kinds = rng.integers(1, steps, size=n), rng.integers(3, size=n)
+        nearby, drawn = rng.choice([-1, 1], size=n), rng.integers(whole + 1, size=n)
+        row, place = changing[kinds == 0], places[kinds == 0]
+        born[row, place] = drawn[kinds == 0]
+        row, place = changing[kinds == 1], places[kinds == 1]
+        other = np.clip(place + nearby[kinds == 1], 1, steps - 1)
+        born[row, place], born[row, other] = born[row, other], born[row, place]
+        row, place = changing[kinds == 2], places[kinds == 2]
+        born[row, place] = np.clip(born[row, place] + nearby[kinds == 2], 0, whole)
+    return born

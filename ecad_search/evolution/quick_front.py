@@ -1,7 +1,7 @@
 """A whole front of schedules from a few samplings, without a search.
 
 A few schedules are tried on each of a few samples, among them FORA and what is usually better than
-it, see `fresh_end`. `Response` learns from them what any other would do, evolution finds the best
+it, see `fresh_ends`. `Response` learns from them what any other would do, evolution finds the best
 of every cost by that, and some of these are tried in turn, so that it is right where it counts.
 What looks best is partly luck, so what was not tried is trusted less.
 
@@ -30,25 +30,28 @@ from .response import Response, Sampler, Trial
 Floats = npt.NDArray[np.float64]
 
 RING_SHARES = (0.1, 0.25, 0.5)  # of the cost of all components
-REST_OF = 0.25  # the largest ring is what this one leaves of them, see `fresh_end`
+REST_OF = 0.25  # the largest ring is what this one leaves of them, see `freshened`
 # The work of a profile, in that of uncached images. Beginning so many short samplings and telling
-# what to try takes time too: a small model needs as long as for 14 to 18 of its images.
-IMAGES = 14.0
+# what to try takes time too: a small model needs as long as for 15 to 20 of its images.
+IMAGES = 17.0
 FIRST_SHARE = 0.7  # of these go into what is tried first
-REFERENCES = quick.REFERENCES  # of FORA
-FRESH_ENDS = ((-2, -1), (-1, -2), (-1, -1))  # see `fresh_end`
+REFERENCES = tuple(range(2, 10))  # of FORA
+LAST_GAP = 0.7  # see `fresh_ends`
+LEAST_INTERVAL = 2.5  # of whole steps, below which nothing grows old in between
 TARGETS = (4, 2, 3, 6, 7, 5)  # what is tried then costs what FORA of such an N costs
-GENERATIONS = 14  # before the first of them
-MORE_GENERATIONS = 4  # after each
+GENERATIONS = 10  # before the first of them
+MORE_GENERATIONS = 2  # after each
 CHEAPEST = 0.1  # of the uncached run, below which nothing is left of the picture
 # How much more than told (logarithm) something drifts that was chosen for looking good, for it may
 # be lucky: that was not tried, as long as nothing was wished for, and of the usual ones, which
 # nobody chose.
 DOUBT = 0.8
 USUAL_DOUBT = 0.3
-# A fresh end usually drifts less than its FORA, by 0.4 (logarithm; calibration samples of the demo
-# model), and two samples tell them apart to 0.25 or so. So one that was tried has some advance.
-FRESH_LEAD = 0.2
+# A fresh end usually drifts less than FORA of its cost, by 0.4 (logarithm; calibration samples of
+# the demo model), and three samples tell them apart to 0.2 or so. So one that was tried has a
+# little advance. What the responses tell of it is too much, by 0.5 more than of FORA.
+FRESH_LEAD = 0.1
+UNTRIED_LEAD = 0.5
 # Of the logarithm of what was tried: the less something drifts, the more samples differ about it.
 TRIED_DOUBT = 0.06
 USUAL_ERROR = 0.5  # of a logarithm, before anything was tried
@@ -68,40 +71,32 @@ plan_of = partial(quick.plan_of, shares=RING_SHARES, rest_of=REST_OF)
 def first_paths(plan: Plan) -> list[Path]:
     """What to try first, the most telling first.
 
-    FORA of a large N shows what reuse misses, and how other steps answer; its fresh ends show what
-    rings do, and are likely to be what the front has at that cost.
+    Where little computes nothing can be told, so there the usual ones are tried, the cheapest
+    first. What they and the last one do shows how steps answer, what reuse misses, and what rings
+    do.
     """
     steps, whole = plan.steps, len(plan.rings)
-    made: list[Path] = []
+    numbers = whole_step_numbers(plan)
 
-    def computing(every: int, start: int) -> list[int]:
-        full = {*range(start), *range(start, steps, every)}
-        return [whole if step in full else 0 for step in range(steps)]
-
-    def ringed() -> list[int]:
-        path = computing(7, 0)
+    def ringed() -> Path:
+        path = list(fora_path(plan, 7))
         rings = [whole - 1, *range(1, whole - 1)]
         for turn, step in enumerate(range(2, steps, 2)):
             if not path[step] and rings:
                 path[step] = rings[turn % len(rings)]
-        return path
+        return tuple(path)
 
-    for path in (
-        computing(7, 0),
-        computing(6, 0),
-        fresh_end(plan, 7, -1, -2),
-        fresh_end(plan, 6, -2, -1),
-        fresh_end(plan, 6, -1, -1),
-        computing(4, 0),
-        fresh_end(plan, 4, -2, -1),
-        fresh_end(plan, 7, -1, -1),
-        fresh_end(plan, 3, -2, -1),
-        ringed(),
-        computing(7, 4),
-    ):
-        if path is not None and tuple(path) not in made and min(path) < whole:
-            made.append(tuple(path))
-    return made
+    made: list[Path | None] = []
+    for turn, number in enumerate(numbers[:3]):
+        latest = max(every for every in references(plan) if len(range(0, steps, every)) == number)
+        made += [*fresh_ends(plan, number)[:1], fora_path(plan, latest)]
+        if turn == 0:
+            made += [fresh_middle(plan, number), *fresh_ends(plan, number, thinned=False)[:1]]
+    made.append(ringed())
+    made += [path for number in numbers[3:4] for path in fresh_ends(plan, number)[:1]]
+    made += [path for number in numbers[:2] for path in fresh_ends(plan, number)[1:]]
+    made.append(fora_path(plan, 7))
+    return [path for path in dict.fromkeys(made) if path is not None and min(path) < whole]
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,30 +219,78 @@ def fora_path(plan: Plan, every: int) -> Path:
     return tuple(0 if step % every else len(plan.rings) for step in range(plan.steps))
 
 
-def fresh_end(plan: Plan, every: int, thinned: int, late: int) -> Path | None:
-    """FORA, but one whole step computes the largest ring, and a late one the rest of that step.
+def whole_step_numbers(plan: Plan) -> list[int]:
+    """How many steps the FORA of `REFERENCES` compute, from 2 on, ascending."""
+    return sorted({len(range(0, plan.steps, every)) for every in references(plan)} - {1})
 
-    `thinned` is the place among FORA's whole steps, `late` that among all steps; both count from
-    the end, from -1 on. It costs no more than FORA. What is left out of the whole step is what
-    helps least for what it costs, and what the other computes helps most, where FORA reuses what is
-    old. None where FORA computes a step so late itself, or has no such step.
+
+def references(plan: Plan) -> list[int]:
+    return [every for every in REFERENCES if every < plan.steps]
+
+
+def even_path(plan: Plan, number: int, last: int) -> Path | None:
+    """So many whole steps, evenly spread from the first to `last`; None where they are not."""
+    places = {round(last * i / (number - 1)) for i in range(number)}
+    if len(places) < number:
+        return None
+    return tuple(len(plan.rings) if step in places else 0 for step in range(plan.steps))
+
+
+def freshened(plan: Plan, path: Path, gap: int, *, thinned: bool = True) -> Path | None:
+    """A path of whole steps, but one computes the largest ring, and a step in a gap the rest of it.
+
+    The one, which is only `thinned` if asked, is that before the last, or the last where the other
+    is the first, which must stay whole. The gap is that after the last whole step for -1, the one
+    before for -2; its middle computes. Thinned it costs no more than `path`. What is left out of
+    the whole step is what helps least for what it costs, and what the other computes helps most,
+    where what is reused is old. None where there is no such step.
     """
     whole, costs = len(plan.rings), ring_costs(plan)
-    path = list(fora_path(plan, every))
-    steps = np.flatnonzero(path)
+    steps = np.flatnonzero(path).tolist()
     spared = (costs[whole] - costs[whole - 1]) * quick.SAME_COST
     rest = int(np.flatnonzero(costs[:whole] - costs[0] <= spared)[-1])
-    if not rest or len(steps) <= -thinned or steps[-1] >= plan.steps + late:
+    start, end = [*steps, plan.steps][gap - 1 :][:2]
+    if not rest or len(steps) <= -gap or end - start < 2:
         return None
-    path[steps[thinned]], path[late] = whole - 1, rest
-    return tuple(path)
+    changed = list(path)
+    changed[(start + end) // 2] = rest
+    if thinned:
+        changed[steps[max(len(steps) - 2, 1)]] = whole - 1
+    return tuple(changed)
+
+
+def fresh_ends(plan: Plan, number: int, *, thinned: bool = True) -> list[Path]:
+    """Evenly spread whole steps and a fresh end: a last gap that is shorter, computing inside.
+
+    `number` is that of the whole steps, see `freshened` for what is `thinned`. The two paths whose
+    last gap is nearest to `LAST_GAP` of the others, the nearer one first.
+    """
+    found: list[tuple[float, Path]] = []
+    for last in range(int(LEAST_INTERVAL * (number - 1)) + 1, plan.steps - 1):
+        path = even_path(plan, number, last)
+        fresh = path and freshened(plan, path, -1, thinned=thinned)
+        if fresh:
+            off = plan.steps - last - LAST_GAP * last / (number - 1)
+            found.append((abs(off), fresh))
+    return [path for _, path in sorted(found)[:2]]
+
+
+def fresh_middle(plan: Plan, number: int) -> Path | None:
+    """So many whole steps up to the last but one, and what is fresh is the gap before that."""
+    path = even_path(plan, number, plan.steps - 2)
+    if path is None or plan.steps - 2 <= LEAST_INTERVAL * (number - 1):
+        return None
+    return freshened(plan, path, -2)
 
 
 def usual_paths(plan: Plan) -> list[Path]:
-    """FORA and its fresh ends: those that nobody chose for looking good here."""
-    numbers = [every for every in REFERENCES if every < plan.steps]
-    ends = [fresh_end(plan, every, *places) for every in numbers for places in FRESH_ENDS]
-    return [*(fora_path(plan, every) for every in numbers), *filter(None, ends)]
+    """FORA and what is often better: those that nobody chose for looking good here."""
+    made: list[Path | None] = [fora_path(plan, every) for every in references(plan)]
+    for number in whole_step_numbers(plan):
+        made += [*fresh_ends(plan, number), fresh_middle(plan, number)]
+        made += fresh_ends(plan, number, thinned=False)[:1]
+        made += [even_path(plan, number, plan.steps - left) for left in (1, 2)]
+    return [path for path in dict.fromkeys(made) if path is not None]
 
 
 def wish(evidence: Evidence, front: Sequence[Path], number: int) -> tuple[Path, int] | None:
@@ -287,16 +330,18 @@ def doubted(evidence: Evidence, path: Path, told: float) -> float:
     """
     plan, tried, usual = evidence.plan, evidence.tried, evidence.usual
     is_usual = path in usual
+    is_fresh = is_usual and not set(path) <= {0, len(plan.rings)}
     if path in tried and is_usual:
-        is_fora = set(path) == {0, len(plan.rings)}
-        return tried[path] * float(np.exp(0.0 if is_fora else -FRESH_LEAD))
+        return tried[path] * float(np.exp(-FRESH_LEAD * is_fresh))
     if path in tried:
         return max(tried[path], tried[path] ** (1 - TRIED_DOUBT))
     rivals = [cost_of(plan, other) for other in usual if other in tried]
     is_one_of_many = (
         not is_usual or np.isclose(cost_of(plan, path), rivals, quick.SAME_COST - 1).any()
     )
-    return told * float(np.exp(evidence.doubt if is_one_of_many else USUAL_DOUBT))
+    if is_one_of_many:
+        return told * float(np.exp(evidence.doubt))
+    return told * float(np.exp(USUAL_DOUBT - UNTRIED_LEAD * is_fresh))
 
 
 def thinned(choices: Sequence[Choice], count: int, staying: Container[Path] = ()) -> list[Choice]:
@@ -352,10 +397,10 @@ def front_of(
         return FrontPoint(named, relative, -drift, error, samples, is_reference=origin != "quick")
 
     points = [point(presets.uncached(plan.architecture, plan.steps), 0.0, "uncached")]
-    references = [every for every in REFERENCES if every < plan.steps]
-    paths = [fora_path(plan, every) for every in references]
+    numbers = references(plan)
+    paths = [fora_path(plan, every) for every in numbers]
     for every, path, told in zip(
-        references, paths, evidence.told(np.array(paths)).tolist(), strict=True
+        numbers, paths, evidence.told(np.array(paths)).tolist(), strict=True
     ):
         schedule = presets.fora(plan.architecture, plan.steps, every)
         points.append(point(schedule, doubted(evidence, path, told), f"fora {every}"))

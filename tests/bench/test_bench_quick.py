@@ -107,6 +107,22 @@ def test_whole_fronts_are_judged_at_costs_between_those_of_fora():
     assert "Not every front begins" in bench_quick.between_costs(found)
 
 
+def test_fora_of_a_large_n_is_judged_beside_but_also_left_out():
+    found = result()
+    (row,) = found["rows"]
+    found["rows"] = [
+        {**row, "every": every, "cost": cost, "drift": (drift, 0.001)}
+        for every, cost, drift in ((2, 0.5, 0.02), (7, 0.25, 0.2), (9, 0.25, 0.05))
+    ]
+    found["fronts"] = [[{"cost": 0.25, "predicted_drift": 0.1, "drift": 0.1}]]
+    text = bench_quick.between_costs(found)
+    below = bench_quick.COSTS - 1  # but for FORA 2's own cost
+    assert (
+        f"most: less drift in 0 of {below + 1} cases, the same in 0, more in {below + 1}; " in text
+    )
+    assert f"alone: less drift in {below} of {below + 1} cases, the same in 0, more in 1; " in text
+
+
 def test_the_page_says_how_good_fora_is_among_whole_steps():
     found = result()
     (row,) = found["rows"]

@@ -83,38 +83,87 @@ def test_fora_is_the_path_of_its_schedule(every):
     assert expected.key == quick_front.schedule_of(plan, path).key
 
 
-@given(st.integers(3, 60), st.sampled_from([PIXART, FLUX]), st.integers(2, 7))
+@given(st.integers(3, 60), st.sampled_from([PIXART, FLUX]), st.integers(2, 9))
 @settings(deadline=None)
-def test_a_fresh_end_costs_no_more_than_its_fora_and_moves_work_to_the_end(
-    steps, architecture, every
-):
+def test_what_is_freshened_costs_no_more_and_moves_work_into_the_gap(steps, architecture, every):
     plan = plan_for(architecture, steps)
     whole, fora = len(plan.rings), quick_front.fora_path(plan, every)
-    for thinned, late in quick_front.FRESH_ENDS:
-        path = quick_front.fresh_end(plan, every, thinned, late)
+    wholes = np.flatnonzero(fora).tolist()
+    for gap in (-1, -2):
+        path = quick_front.freshened(plan, fora, gap)
         if path is None:
             continue
-        changed = [step for step in range(steps) if path[step] != fora[step]]
-        assert [np.flatnonzero(fora)[thinned], steps + late] == changed
-        assert [whole, 0] == [fora[step] for step in changed]
-        assert whole - 1 == path[changed[0]] > path[changed[1]] > 0
+        before, thinned, fresh = fora, wholes[-2] or wholes[-1], [*wholes, steps][gap - 1]
+        changed = [step for step in range(steps) if path[step] != before[step]]
+        inside = next(step for step in changed if step != thinned)
+        assert sorted({thinned, inside}) == changed
+        assert fresh < inside < [*wholes, steps][gap:][0]
+        assert whole - 1 == path[thinned] > path[inside] > 0
         limit = quick_front.cost_of(plan, fora) * quick.SAME_COST
         assert quick_front.cost_of(plan, path) <= limit
+        dearer = quick_front.freshened(plan, fora, gap, thinned=False)
+        assert dearer is not None
+        assert {inside: path[inside]} == {
+            step: dearer[step] for step in range(steps) if dearer[step] != fora[step]
+        }
 
 
-def test_a_fora_that_computes_the_end_or_one_step_only_has_no_fresh_end():
+def test_a_gap_without_a_step_inside_is_not_freshened_nor_is_what_computes_one_step_only():
     plan = plan_for(steps=13)
-    assert quick_front.fresh_end(plan, 6, -1, -1) is None  # it computes steps 0, 6 and 12
-    assert quick_front.fresh_end(plan, 7, -2, -1) is None  # and the first step must stay whole
-    assert quick_front.fresh_end(plan, 7, -1, -1) is not None
+    six = quick_front.fora_path(plan, 6)  # steps 0, 6 and 12
+    assert quick_front.freshened(plan, six, -1) is None
+    assert quick_front.freshened(plan, six, -2) is not None
+    seven = quick_front.fora_path(plan, 7)  # steps 0 and 7, and the first must stay whole
+    assert quick_front.freshened(plan, seven, -2) is None
+    assert quick_front.freshened(plan, seven, -1) is not None
+    one = (len(plan.rings), *[0] * 12)
+    assert quick_front.freshened(plan, one, -1) is None
 
 
-def test_where_no_ring_makes_a_whole_step_with_the_largest_there_are_no_fresh_ends():
+def test_even_paths_end_where_they_are_told_to_and_compute_so_many_steps():
+    plan = plan_for(steps=20)
+    path = quick_front.even_path(plan, 4, 18)
+    assert quick_front.fora_path(plan, 6) == path
+    assert quick_front.even_path(plan, 5, 3) is None
+
+
+def test_the_last_gap_of_a_fresh_end_is_nearly_so_much_of_the_others():
+    plan = plan_for(steps=20)
+    whole = len(plan.rings)
+    for number in (3, 4, 5, 6):
+        paths = quick_front.fresh_ends(plan, number)
+        assert 2 == len(paths)
+        off = []
+        for path in paths:
+            places = [step for step, ring in enumerate(path) if ring >= whole - 1]
+            assert number == len(places)
+            off.append(abs(20 - places[-1] - quick_front.LAST_GAP * places[-1] / (number - 1)))
+        assert sorted(off) == off
+        assert off[0] < 1.5
+
+
+def test_where_nothing_grows_old_in_between_nothing_is_freshened():
+    plan = plan_for(steps=20)
+    assert quick_front.fresh_ends(plan, 10) == []
+    assert quick_front.fresh_middle(plan, 10) is None
+    assert quick_front.fresh_middle(plan, 4) is not None
+
+
+@given(st.integers(2, 60), st.sampled_from([PIXART, FLUX]))
+@settings(deadline=None)
+def test_the_usual_ones_are_different_and_begin_with_everything(steps, architecture):
+    plan = plan_for(architecture, steps)
+    paths = quick_front.usual_paths(plan)
+    assert len(set(paths)) == len(paths)
+    assert {len(plan.rings)} == {path[0] for path in paths} or steps == 2
+    for every in quick_front.references(plan):
+        assert quick_front.fora_path(plan, every) in paths
+
+
+def test_where_no_ring_makes_a_whole_step_with_the_largest_there_are_whole_steps_only():
     n_units = int(quick.units(PIXART).max()) + 1
     one = quick.plan_of(PIXART, STEPS, WORKLOAD, np.full(n_units, 0.1), shares=(0.9,))
-    assert [quick_front.fora_path(one, every) for every in range(2, 8)] == (
-        quick_front.usual_paths(one)
-    )
+    assert all(set(path) <= {0, len(one.rings)} for path in quick_front.usual_paths(one))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -184,7 +233,7 @@ def test_nothing_is_wished_for_twice():
 def test_the_usual_is_believed_once_tried_and_what_looks_good_is_doubted():
     plan = plan_for()
     fora, other = quick_front.fora_path(plan, 6), (len(plan.rings), *[0, 1] * 5, 0)
-    end = quick_front.fresh_end(plan, 6, -1, -1)
+    end = quick_front.fresh_ends(plan, 2)[0]
     evidence = evidence_of(plan, [fora, end, other])
     assert evidence.tried[fora] == quick_front.doubted(evidence, fora, 1.0)
     expected = evidence.tried[end] * np.exp(-quick_front.FRESH_LEAD)
@@ -196,6 +245,9 @@ def test_the_usual_is_believed_once_tried_and_what_looks_good_is_doubted():
     assert 2.0 == pytest.approx(quick_front.doubted(much, other, 1.0))
     never, untried = quick_front.fora_path(plan, 2), (len(plan.rings), *[1] * 11)
     assert np.exp(quick_front.USUAL_DOUBT) == quick_front.doubted(evidence, never, 1.0)
+    fresh = quick_front.fresh_ends(plan, 4)[0]
+    expected = np.exp(quick_front.USUAL_DOUBT - quick_front.UNTRIED_LEAD)
+    assert expected == quick_front.doubted(evidence, fresh, 1.0)
     assert np.exp(quick_front.DOUBT) == quick_front.doubted(evidence, untried, 1.0)
 
 
@@ -232,7 +284,7 @@ def test_a_front_has_what_is_believed_and_the_references_beside_it():
     assert all(believed[key] == pytest.approx(quality) for key, quality in shown.items())
     assert np.sqrt((0.3**2 + 0.4**2) / 2) == pytest.approx(front.info["log_error"])
     names = {point.schedule.name for point in front}
-    assert {f"fora-{every}-{STEPS}-steps" for every in (2, 3, 4, 5, 6, 7)} < names
+    assert {f"fora-{every}-{STEPS}-steps" for every in range(2, 10)} < names
     falling = [choice.drift for choice in best]
     assert sorted(falling, reverse=True) == falling
 
