@@ -76,7 +76,8 @@ def first_paths(plan: Plan) -> list[Path]:
     do.
     """
     steps, whole = plan.steps, len(plan.rings)
-    numbers = whole_step_numbers(plan)
+    latest = whole_step_numbers(plan)
+    numbers = list(latest)
 
     def ringed() -> Path:
         path = list(fora_path(plan, 7))
@@ -88,8 +89,7 @@ def first_paths(plan: Plan) -> list[Path]:
 
     made: list[Path | None] = []
     for turn, number in enumerate(numbers[:3]):
-        latest = max(every for every in references(plan) if len(range(0, steps, every)) == number)
-        made += [*fresh_ends(plan, number)[:1], fora_path(plan, latest)]
+        made += [*fresh_ends(plan, number)[:1], fora_path(plan, latest[number])]
         if turn == 0:
             made += [fresh_middle(plan, number), *fresh_ends(plan, number, thinned=False)[:1]]
     made.append(ringed())
@@ -219,9 +219,10 @@ def fora_path(plan: Plan, every: int) -> Path:
     return tuple(0 if step % every else len(plan.rings) for step in range(plan.steps))
 
 
-def whole_step_numbers(plan: Plan) -> list[int]:
-    """How many steps the FORA of `REFERENCES` compute, from 2 on, ascending."""
-    return sorted({len(range(0, plan.steps, every)) for every in references(plan)} - {1})
+def whole_step_numbers(plan: Plan) -> dict[int, int]:
+    """How many steps FORA computes, from 2 on, ascending, and the largest N of `REFERENCES` so."""
+    latest = {len(range(0, plan.steps, every)): every for every in references(plan)}
+    return {number: latest[number] for number in sorted(latest) if number > 1}
 
 
 def references(plan: Plan) -> list[int]:

@@ -90,7 +90,6 @@ class QuickProfiler(Profiler):
     watched: list[Watched] = field(default_factory=list)  # every sampling, the uncached ones first
     trials: list[list[Trial]] = field(default_factory=list)  # of each sample
     drifts: dict[tuple[int, Path], float] = field(default_factory=dict)
-    errors: list[float] = field(default_factory=list)  # of logarithms of what was told
 
     def evidence(self) -> tuple[Evidence, list[Path]]:
         """All that was measured, and the front that it leads to."""
@@ -111,9 +110,9 @@ class QuickProfiler(Profiler):
                 break
             told = float(known.told(np.array([path]))[0])
             self.try_everywhere(plan, path)
-            known = self.known_so_far(plan, sampler)
-            self.errors.append(float(np.log(known.tried[path] / told)))
-            known = replace(known, errors=tuple(self.errors))
+            errors, known = known.errors, self.known_so_far(plan, sampler)
+            error = float(np.log(known.tried[path] / told))
+            known = replace(known, errors=(*errors, error))
             begun = [one for one in known.tried if one[0] == len(plan.rings)]
             front = known.front([*front, *begun], quick_front.MORE_GENERATIONS, self.rng)
         return known, front

@@ -85,13 +85,19 @@ def test_the_page_sets_each_schedule_beside_the_best_fora_of_its_cost():
     assert "| 2 | 0.510 | 2.000 | 1.100, **2.100**, **2.000 (FORA)** | 1.45 |" in text
 
 
-def test_whole_fronts_are_judged_at_costs_between_those_of_fora():
+def result_of_fora(*known):
+    """A result whose FORA schedules have these N, costs and drifts."""
     found = result()
     (row,) = found["rows"]
     found["rows"] = [
         {**row, "every": every, "cost": cost, "drift": (drift, 0.001)}
-        for every, cost, drift in ((2, 0.5, 0.02), (3, 0.4, 0.04), (4, 0.25, 0.1))
+        for every, cost, drift in known
     ]
+    return found
+
+
+def test_whole_fronts_are_judged_at_costs_between_those_of_fora():
+    found = result_of_fora((2, 0.5, 0.02), (3, 0.4, 0.04), (4, 0.25, 0.1))
     at = {"cost": 0.25, "predicted_drift": 0.2, "drift": 0.1}  # FORA 4 itself
     better = {"cost": 0.3, "predicted_drift": 0.06, "drift": 0.05}
     lucky = {"cost": 0.45, "predicted_drift": 0.01, "drift": 0.08}
@@ -108,12 +114,7 @@ def test_whole_fronts_are_judged_at_costs_between_those_of_fora():
 
 
 def test_fora_of_a_large_n_is_judged_beside_but_also_left_out():
-    found = result()
-    (row,) = found["rows"]
-    found["rows"] = [
-        {**row, "every": every, "cost": cost, "drift": (drift, 0.001)}
-        for every, cost, drift in ((2, 0.5, 0.02), (7, 0.25, 0.2), (9, 0.25, 0.05))
-    ]
+    found = result_of_fora((2, 0.5, 0.02), (7, 0.25, 0.2), (9, 0.25, 0.05))
     found["fronts"] = [[{"cost": 0.25, "predicted_drift": 0.1, "drift": 0.1}]]
     text = bench_quick.between_costs(found)
     below = bench_quick.COSTS - 1  # but for FORA 2's own cost
